@@ -1,0 +1,153 @@
+"""The messages, and their bytes: frozen pydantic models, msgpack on the wire, read with limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgpack
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import MessageUnreadable
+
+PROTOCOL_VERSION = 1
+PROTOCOL_OLDEST = 1  # an aggregator also speaks the version before its own
+MESSAGE_BYTES_MAX = 1 << 20  # RabbitMQ 4 refuses above 16 MiB; ours are under 4 kB
+METRICS_MAX = 64
+TEXT_MAX = 16_384
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Source = Annotated[str, Field(pattern=r"^(site|pool)\.[a-z0-9-]{1,63}$")]
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+RoundNumber = Annotated[int, Field(ge=0, le=99_999)]
+Metrics = Annotated[dict[Annotated[str, Field(max_length=63)], float], Field(max_length=METRICS_MAX)]
+Kind = Literal["init", "train", "evaluate"]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    version: Annotated[int, Field(ge=1)] = PROTOCOL_VERSION
+
+
+class Submission(_Message):
+    """A job is in the store and wants a leader. Late or lost does no harm: aggregators list the jobs too."""
+
+    type: Literal["submission"] = "submission"
+    job: Name
+
+
+class RoundJob(_Message):
+    """The order to one client for one round: what to start from, and who is asked.
+
+    `base` is the checkpoint to start from (None in round 0, where the model is initialised);
+    `state` the key of this client's kept state, where the algorithm keeps one.
+    """
+
+    type: Literal["round-job"] = "round-job"
+    job: Name
+    round: RoundNumber
+    kind: Kind
+    plan: Annotated[int, Field(ge=0, le=99)] = 0
+    client: Name
+    index: Count = 0
+    count: Annotated[int, Field(ge=1, le=1 << 30)] = 1
+    source: Source
+    base: Annotated[str, Field(max_length=512)] | None = None
+    base_digest: Digest | None = None
+    base_bytes: Count = 0
+    state: Annotated[str, Field(max_length=512)] | None = None
+
+    @property
+    def site(self) -> str | None:
+        """The site's name, or None for a client of a pool."""
+        place, _, name = self.source.partition(".")
+        return name if place == "site" else None
+
+
+class Failure(BaseModel):
+    """Why a client failed, with no more of the exception than its site lets out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    error: Annotated[str, Field(max_length=255)]  # the exception's type, or a word of ours
+    file: Annotated[str, Field(max_length=255)] = ""
+    line: Count = 0
+    id: Annotated[str, Field(max_length=63)] = ""  # also in the site's own log, beside the text
+    text: Annotated[str, Field(max_length=TEXT_MAX)] = ""  # only where share_errors = "full"
+
+    def __str__(self) -> str:
+        where = f" at {self.file}:{self.line}" if self.file else ""
+        text = f": {self.text.splitlines()[0]}" if self.text else ""
+        return f"{self.error}{where}{text}" + (f" (error id {self.id})" if self.id else "")
+
+
+class Completion(_Message):
+    """What became of one attempt: an update is in the store, an evaluation's numbers, or a failure.
+
+    An update's own facts (examples, metrics) stand in its file. Who answered is known from the stream
+    that carries this, and the key follows from stream, client and attempt: no field here is trusted for it.
+    """
+
+    type: Literal["completion"] = "completion"
+    job: Name
+    round: RoundNumber
+    kind: Kind
+    client: Name
+    attempt: Name
+    outcome: Literal["updated", "evaluated", "failed", "dead"]
+    digest: Digest | None = None
+    size: Count = 0
+    examples: Count = 0  # of an evaluation
+    metrics: Metrics = Field(default_factory=dict)  # of an evaluation
+    failure: Failure | None = None
+    trainer: Annotated[str, Field(max_length=255)] = ""
+
+
+_M = TypeVar("_M", bound=_Message)
+_TYPES: dict[str, type[_Message]] = {"submission": Submission, "round-job": RoundJob, "completion": Completion}
+
+
+def encode(message: _Message) -> bytes:
+    """The message as msgpack bytes."""
+    body: bytes = msgpack.packb(message.model_dump(exclude_none=True), use_bin_type=True)
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise MessageUnreadable(f"message of {len(body)} bytes is over the limit of {MESSAGE_BYTES_MAX}")
+    return body
+
+
+def decode(body: bytes, expected: type[_M]) -> _M:
+    """Read a message of the expected type.
+
+    Raises:
+        MessageUnreadable: too long, not msgpack, of another type, of a newer or too old version, or with a
+            field out of bounds; the words say which.
+    """
+    fields = _unpack(body)
+    version = fields.get("version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise MessageUnreadable("message carries no version")
+    if version > PROTOCOL_VERSION:
+        raise MessageUnreadable(f"message of protocol version {version}; this Warren reads up to {PROTOCOL_VERSION}")
+    if version < PROTOCOL_OLDEST:
+        raise MessageUnreadable(f"message of protocol version {version}; this Warren reads from {PROTOCOL_OLDEST}")
+    if _TYPES.get(str(fields.get("type"))) is not expected:
+        raise MessageUnreadable(f"expected a {expected.__name__}, got type {str(fields.get('type'))[:40]!r}")
+    try:
+        return expected.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MessageUnreadable(f"{expected.__name__}.{where[:80]}: {first['msg']}") from None
+
+
+def _unpack(body: bytes) -> dict[str, Any]:
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise MessageUnreadable(f"message of {len(body)} bytes is over the limit of {MESSAGE_BYTES_MAX}")
+    try:
+        fields = msgpack.unpackb(body, raw=False, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise MessageUnreadable(f"not msgpack: {type(error).__name__}") from None
+    if not isinstance(fields, dict):
+        raise MessageUnreadable(f"expected a map, got {type(fields).__name__}")
+    return fields

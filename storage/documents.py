@@ -1,0 +1,120 @@
+"""The JSON documents of a job: plan, manifest, control, evaluation. Each is created once and never changes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ObjectDamaged
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(max_length=20_000)]
+Metrics = Annotated[dict[Annotated[str, Field(max_length=63)], float], Field(max_length=64)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+
+
+class Base(_Document):
+    """The object that a round starts from."""
+
+    key: Annotated[str, Field(max_length=512)]
+    digest: Digest
+    size: Annotated[int, Field(ge=0)]
+
+
+class Plan(_Document):
+    """Who is asked in a round. A resample writes the next plan of the same round, with more clients."""
+
+    round: Annotated[int, Field(ge=0)]
+    number: Annotated[int, Field(ge=0, le=99)] = 0
+    clients: tuple[Name, ...]  # all asked so far, in client order
+    wanted: Annotated[int, Field(ge=1)]  # n: the round may close at the n-th valid update
+    quorum: Annotated[int, Field(ge=1)]
+    base: Base | None = None
+
+
+class Entry(_Document):
+    """One update that counts."""
+
+    client: Name
+    source: Annotated[str, Field(max_length=80)]
+    attempt: Name
+    digest: Digest
+    size: Annotated[int, Field(ge=0)]
+    examples: Annotated[int, Field(ge=0)]
+    metrics: Metrics = Field(default_factory=dict)
+    facts: dict[str, str] = Field(default_factory=dict)  # torch build, CPU capability, threads, seconds
+
+
+class Manifest(_Document):
+    """The frozen list of what counts in a round. Entries stand in client order: the order of folding."""
+
+    job: Name
+    round: Annotated[int, Field(ge=0)]
+    plan: Annotated[int, Field(ge=0)] = 0
+    base: Base | None = None
+    entries: tuple[Entry, ...]
+    rejected: dict[str, Text] = Field(default_factory=dict)
+    failed: dict[str, Text] = Field(default_factory=dict)
+    silent: dict[str, Text] = Field(default_factory=dict)
+    reason: Text = ""
+    quorum: int = 1
+    asked: int = 1
+    metrics: Metrics = Field(default_factory=dict)  # weighted by examples
+    seconds: float = 0.0
+    frozen_at: str = ""  # the writer's wall clock, for people
+    versions: dict[str, str] = Field(default_factory=dict)
+    forked_from: dict[str, str] = Field(default_factory=dict)  # round 0 of a fork: job, round, digests
+
+
+class Control(_Document):
+    """One command to a job; the highest number is in force."""
+
+    command: Literal["pause", "resume", "cancel", "fail", "done"]
+    reason: Text = ""
+    by: Annotated[str, Field(max_length=255)] = ""
+    at: str = ""
+
+
+class ClientResult(_Document):
+    """One client's numbers on one checkpoint."""
+
+    examples: Annotated[int, Field(ge=0)]
+    metrics: Metrics
+
+
+class Evaluation(_Document):
+    """What came of evaluating one checkpoint."""
+
+    job: Name
+    round: Annotated[int, Field(ge=0)]
+    held_out: Metrics = Field(default_factory=dict)
+    held_out_examples: int = 0
+    validation: Metrics = Field(default_factory=dict)  # weighted by examples over the clients
+    clients: dict[str, ClientResult] = Field(default_factory=dict)
+    missing: dict[str, Text] = Field(default_factory=dict)
+    at: str = ""
+
+
+_D = TypeVar("_D", bound=_Document)
+
+
+def write_document(document: _Document) -> bytes:
+    return document.model_dump_json(indent=1).encode()
+
+
+def read_document(kind: type[_D], body: bytes, key: str) -> _D:
+    """Read a document back.
+
+    Raises:
+        ObjectDamaged: not JSON, or a field is missing or out of bounds; the words name key and field.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ObjectDamaged(f"{key}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,0 +1,125 @@
+"""Where everything stands in the bucket: one function a kind of object, and the way back from a key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+NAME = re.compile(r"[a-z0-9-]{1,63}\Z")
+
+
+def is_name(text: str) -> bool:
+    """Whether the text may name a job, client, site, pool or attempt."""
+    return NAME.match(text) is not None
+
+
+def job_prefix(job: str) -> str:
+    return f"jobs/{_name(job)}/"
+
+
+def spec(job: str) -> str:
+    return f"{job_prefix(job)}job.json"
+
+
+def task(job: str, file: str) -> str:
+    return f"{job_prefix(job)}task/{file}"
+
+
+def controls(job: str) -> str:
+    return f"{job_prefix(job)}control/"
+
+
+def control(job: str, number: int) -> str:
+    return f"{controls(job)}{number:05}.json"
+
+
+def plan(job: str, round_number: int, plan_number: int) -> str:
+    return f"{job_prefix(job)}plans/{round_number:05}.{plan_number:02}.json"
+
+
+def plans(job: str, round_number: int) -> str:
+    return f"{job_prefix(job)}plans/{round_number:05}."
+
+
+def manifests(job: str) -> str:
+    return f"{job_prefix(job)}rounds/"
+
+
+def manifest(job: str, round_number: int) -> str:
+    return f"{manifests(job)}{round_number:05}.json"
+
+
+def checkpoints(job: str) -> str:
+    return f"{job_prefix(job)}checkpoints/"
+
+
+def checkpoint(job: str, round_number: int) -> str:
+    return f"{checkpoints(job)}round-{round_number:05}.safetensors"
+
+
+def optimizer(job: str, round_number: int) -> str:
+    return f"{checkpoints(job)}round-{round_number:05}.optimizer.safetensors"
+
+
+def evaluations(job: str) -> str:
+    return f"{job_prefix(job)}evaluations/"
+
+
+def evaluation(job: str, round_number: int) -> str:
+    return f"{evaluations(job)}{round_number:05}.json"
+
+
+def client_state(job: str, client: str, round_number: int, attempt: str) -> str:
+    return f"{job_prefix(job)}clients/{_name(client)}/{round_number:05}.{_name(attempt)}.safetensors"
+
+
+def derived(job: str, file: str) -> str:
+    """`final.safetensors`, `best.safetensors`, `metrics.csv`, `curves.png`."""
+    return f"{job_prefix(job)}{file}"
+
+
+def updates(job: str, round_number: int | None = None, source: str | None = None, client: str | None = None) -> str:
+    """The prefix of a job's updates: of all, of a round, of a source in it, of a client there."""
+    prefix = f"updates/{_name(job)}/"
+    if round_number is not None:
+        prefix += f"{round_number:05}/"
+    if source is not None:
+        prefix += f"{source}/"
+    if client is not None:
+        prefix += f"{_name(client)}."
+    return prefix
+
+
+def update(job: str, round_number: int, source: str, client: str, attempt: str) -> str:
+    return f"{updates(job, round_number, source, client)}{_name(attempt)}.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateName:
+    """What the key of an update says."""
+
+    job: str
+    round: int
+    source: str
+    client: str
+    attempt: str
+
+
+_UPDATE = re.compile(
+    r"updates/(?P<job>[a-z0-9-]{1,63})/(?P<round>\d{5})/(?P<source>(?:site|pool)\.[a-z0-9-]{1,63})/"
+    r"(?P<client>[a-z0-9-]{1,63})\.(?P<attempt>[a-z0-9-]{1,63})\.safetensors\Z"
+)
+
+
+def read_update(key: str) -> UpdateName | None:
+    """The way back from an update's key; None for any other key."""
+    found = _UPDATE.match(key)
+    if found is None:
+        return None
+    return UpdateName(found["job"], int(found["round"]), found["source"], found["client"], found["attempt"])
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(f"not a name ([a-z0-9-], 1 to 63 long): {text[:80]!r}")
+    return text

@@ -1,0 +1,1 @@
+"""The tasks that ship: each an ordinary task file, as a user would write it."""
