@@ -1,0 +1,261 @@
+"""Safetensors files without torch: headers read with no trust in them, canonical files written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BufferedReader, BufferedWriter
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from .errors import ObjectDamaged, ObjectMissing, StorageUnavailable
+
+DTYPES: dict[str, int] = {
+    "F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+FLOATING = frozenset(("F64", "F32", "F16", "BF16"))
+
+HEADER_BYTES_MAX = 64 << 20
+TENSORS_MAX = 65_536
+DIMENSIONS_MAX = 64  # torch's own limit
+NAME_CHARACTERS_MAX = 1024
+METADATA_MAX = 256
+JSON_MARKS_MAX = (
+    24 * TENSORS_MAX
+)  # of { [ and , : each costs the parser up to 100 bytes, whatever stands between
+BLOCK_BYTES = 1 << 20  # hashed and written while it is in cache
+FILE_BYTES_MAX = 1 << 48
+
+_LENGTH = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor of a file: [start, end) are byte offsets in the data section."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says it holds, checked against its size. `tensors` stand in the order of their bytes."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, TensorSpec]
+    data_start: int  # bytes before the data section
+    size: int  # bytes of the whole file
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that was written: its bytes, and their blake3 in hex."""
+
+    size: int
+    digest: str
+
+
+def read_header(path: Path) -> Header:
+    """Read and check a file's header; its data is not read.
+
+    Raises:
+        ObjectDamaged: not a whole safetensors file, or one over our limits; the words say where.
+        ObjectMissing: no such file.
+    """
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < _LENGTH.size + 2:
+            raise ObjectDamaged(f"file of {size} bytes is too short for safetensors")
+        (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+        if length > HEADER_BYTES_MAX:
+            raise ObjectDamaged(f"header of {length} bytes is over the limit of {HEADER_BYTES_MAX}")
+        if _LENGTH.size + length > size:
+            raise ObjectDamaged(f"truncated: header of {length} bytes in a file of {size}")
+        text = file.read(length)
+    return parse_header(text, size)
+
+
+def parse_header(text: bytes, size: int) -> Header:
+    """The header from its JSON bytes, for a file of `size` bytes in all. Raises ObjectDamaged."""
+    fields = _load(text)
+    metadata = _metadata(fields.pop("__metadata__", {}))
+    if len(fields) > TENSORS_MAX:
+        raise ObjectDamaged(f"{len(fields)} tensors are over the limit of {TENSORS_MAX}")
+    data_start = _LENGTH.size + len(text)
+    tensors = sorted((_tensor(name, value) for name, value in fields.items()), key=lambda t: (t.start, t.end))
+    end = 0
+    for tensor in tensors:
+        if tensor.start != end:
+            kind = "overlaps the one before it" if tensor.start < end else "leaves a gap before it"
+            raise ObjectDamaged(f"tensor {shown(tensor.name)} {kind}")
+        end = tensor.end
+    if data_start + end != size:
+        what = "truncated" if data_start + end > size else "bytes after the last tensor"
+        raise ObjectDamaged(f"{what}: header describes {data_start + end} bytes, the file has {size}")
+    return Header(metadata, {tensor.name: tensor for tensor in tensors}, data_start, size)
+
+
+def write_file(
+    path: Path,
+    tensors: Sequence[tuple[str, str, tuple[int, ...], memoryview | bytes]],
+    metadata: Mapping[str, str],
+) -> Written:
+    """Write (name, dtype, shape, bytes) as a canonical file: equal contents give equal bytes.
+
+    Canonical: wider items first and then by name, so that every tensor is aligned; metadata by key; compact
+    JSON, padded to 8 bytes. Written under a temporary name and renamed; the digest is made on the way.
+
+    Raises:
+        StorageUnavailable: the disk is full or refuses.
+    """
+    ordered = sorted(tensors, key=lambda tensor: (-DTYPES[tensor[1]], tensor[0]))
+    buffers = [memoryview(data).cast("B") if len(data) else memoryview(b"") for *_, data in ordered]
+    hasher = blake3(max_threads=1)
+    size = 0
+    with replacing(path) as file:
+        for block in _blocks([memoryview(_header_bytes(ordered, buffers, metadata)), *buffers]):
+            hasher.update(block)
+            file.write(block)
+            size += len(block)
+    return Written(size, hasher.hexdigest())
+
+
+def digest_file(path: Path) -> str:
+    """The blake3 of a file's bytes, in hex."""
+    hasher = blake3(max_threads=1)
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    with _opened(path) as file:
+        while count := file.readinto(buffer):
+            hasher.update(buffer[:count])
+    return hasher.hexdigest()
+
+
+def shown(name: str) -> str:
+    """A peer's name as it may stand in a message: short, and with nothing that a terminal obeys."""
+    return repr(name if len(name) <= 80 else name[:77] + "...")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BufferedWriter]:
+    """A file to write that takes the name `path` when the block ends well, and is gone when it does not."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise ObjectMissing(f"{path}: no such file") from error
+    except OSError as error:
+        raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
+
+
+def _blocks(buffers: Sequence[memoryview]) -> Iterator[memoryview]:
+    for buffer in buffers:
+        for start in range(0, len(buffer), BLOCK_BYTES):
+            yield buffer[start : start + BLOCK_BYTES]
+
+
+def _header_bytes(
+    ordered: Sequence[tuple[str, str, tuple[int, ...], memoryview | bytes]],
+    buffers: Sequence[memoryview],
+    metadata: Mapping[str, str],
+) -> bytes:
+    fields: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    end = 0
+    for (name, dtype, shape, _), data in zip(ordered, buffers, strict=True):
+        start, end = end, end + len(data)
+        assert end - start == prod(shape) * DTYPES[dtype], f"{name}: {end - start} bytes for {dtype} {shape}"
+        assert name not in fields, f"{name} stands there twice"
+        fields[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return _LENGTH.pack(len(text)) + text
+
+
+def _load(text: bytes) -> dict[str, Any]:
+    if sum(text.count(mark) for mark in (b"{", b"[", b",")) > JSON_MARKS_MAX:
+        raise ObjectDamaged("header holds more items than any model has")
+    if text[:1] != b"{":
+        raise ObjectDamaged("header is not a JSON object")
+    try:
+        fields = json.loads(text.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:  # JSON and Unicode errors are ValueErrors
+        raise ObjectDamaged(f"header is not JSON: {str(error)[:120]}") from None
+    assert isinstance(fields, dict)
+    return fields
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return fields
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is no JSON value")
+
+
+def _metadata(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ObjectDamaged("metadata is not a map of strings")
+    if len(value) > METADATA_MAX:
+        raise ObjectDamaged(f"{len(value)} metadata fields are over the limit of {METADATA_MAX}")
+    for key, text in value.items():
+        if len(key) > NAME_CHARACTERS_MAX or not (_encodable(key) and _encodable(text)):
+            raise ObjectDamaged(f"metadata field {shown(key)} is too long or not Unicode")
+    return value
+
+
+def _tensor(name: str, value: Any) -> TensorSpec:
+    if not 0 < len(name) <= NAME_CHARACTERS_MAX or not _encodable(name):
+        raise ObjectDamaged(f"tensor name {shown(name)} is empty, too long or not Unicode")
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ObjectDamaged(f"tensor {shown(name)}: expected dtype, shape and data_offsets")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ObjectDamaged(f"tensor {shown(name)}: dtype {str(dtype)[:20]!r} is none of {', '.join(DTYPES)}")
+    if not _counts(shape) or len(shape) > DIMENSIONS_MAX:
+        raise ObjectDamaged(f"tensor {shown(name)}: shape is not a list of up to {DIMENSIONS_MAX} sizes")
+    if not _counts(offsets) or len(offsets) != 2:
+        raise ObjectDamaged(f"tensor {shown(name)}: data_offsets are not two positions")
+    length = offsets[1] - offsets[0]
+    if length != prod(shape) * DTYPES[dtype]:
+        raise ObjectDamaged(f"tensor {shown(name)}: {length} bytes do not hold {dtype} of its shape")
+    return TensorSpec(name, dtype, tuple(shape), offsets[0], offsets[1])
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int and 0 <= item < FILE_BYTES_MAX for item in value)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON lets in by its escape
+        return False
+    return True

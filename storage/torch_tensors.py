@@ -1,0 +1,93 @@
+"""Torch's side of safetensors files: mapped without a copy, written straight from the tensors' memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from .errors import ObjectMissing, StorageUnavailable
+from .tensors import Header, TensorSpec, Written, read_header, write_file
+
+TORCH_DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+DTYPE_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
+
+# Private, so that a slip writes to a copy of the page and neither to the file nor to a dead process;
+# without a reservation, so that a model larger than memory may be mapped.
+_FLAGS = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+
+
+def map_bytes(path: Path, size: int) -> torch.Tensor:
+    """The first `size` bytes of a file as a (size,) uint8 tensor on its mapped pages, kept while it lives.
+
+    Raises:
+        StorageUnavailable: the file can't be mapped, or is shorter.
+    """
+    if size == 0:
+        return torch.empty(0, dtype=torch.uint8)
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < size:
+                raise StorageUnavailable(f"{path}: shorter than the {size} bytes to map")
+            pages = mmap.mmap(file.fileno(), size, flags=_FLAGS, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    except FileNotFoundError as error:
+        raise ObjectMissing(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise StorageUnavailable(f"{path}: {error}") from error
+    return torch.frombuffer(pages, dtype=torch.uint8)
+
+
+def map_file(path: Path, header: Header | None = None) -> dict[str, torch.Tensor]:
+    """The tensors of a file, on its mapped pages: nothing is read before it is used, nothing is copied.
+
+    What is written to them stays in this process, the file does not change. It must not shrink meanwhile.
+
+    Raises:
+        ObjectDamaged, ObjectMissing, StorageUnavailable.
+    """
+    header = header or read_header(path)
+    pages = map_bytes(path, header.size)
+    return {name: _view(pages, header.data_start, tensor) for name, tensor in header.tensors.items()}
+
+
+def save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Written:
+    """Write tensors as a canonical file, from their own memory where they are contiguous and on the CPU.
+
+    Raises:
+        TypeError: a dtype that a file can't hold; the words name the tensor.
+        StorageUnavailable: the disk is full or refuses.
+    """
+    rows: list[tuple[str, str, tuple[int, ...], memoryview]] = []
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPE_NAMES:
+            raise TypeError(f"{name}: {tensor.dtype} can't be stored, only {', '.join(TORCH_DTYPES)}")
+        rows.append((name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), _bytes(tensor)))
+    return write_file(path, rows, metadata)
+
+
+def _view(pages: torch.Tensor, data_start: int, spec: TensorSpec) -> torch.Tensor:
+    dtype = TORCH_DTYPES[spec.dtype]
+    start = data_start + spec.start
+    part = pages[start : data_start + spec.end]
+    if start % dtype.itemsize:  # another writer's file may leave a tensor unaligned
+        part = part.clone()
+    return part.view(dtype).view(spec.shape) if part.numel() else torch.empty(spec.shape, dtype=dtype)
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
