@@ -114,6 +114,7 @@ class JobSpec(_Section):
     evaluate: EvaluateSpec = EvaluateSpec()
     params: Options = Field(default_factory=dict)  # arguments of the task's model()
     data: Options = Field(default_factory=dict)  # arguments of the task's data() beside the client
+    submitted: Annotated[str, Field(max_length=64)] = ""  # the submitter's wall clock, for people
 
     @property
     def client_names(self) -> tuple[str, ...]:

@@ -1,0 +1,90 @@
+"""`warren`: finds the command, imports only that one, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+from .. import __version__
+from .errors import EXIT_CODES, FAILED, INTERRUPTED, USAGE, exit_code_of
+from .lazy import LazyGroup, Place
+
+COMMANDS = {
+    "run": Place(".run", "run", "Train a federated model on this machine, without any server."),
+    "submit": Place(".submit", "submit", "Hand a job to the aggregators, and print its id."),
+    "watch": Place(".watch", "watch", "Follow a job; Ctrl-C only detaches."),
+    "job": Place(".job", "job", "List, show, pause, resume and cancel jobs."),
+    "checkpoint": Place(".checkpoint", "checkpoint", "List and fetch the models of a job."),
+    "trainer": Place(".trainer", "trainer", "Start a trainer, or list those that are there."),
+    "aggregator": Place(".aggregator", "aggregator", "Start an aggregator, or list those that are there."),
+    "setup": Place(".setup", "setup", "Make the bucket and the queues; can be repeated."),
+    "context": Place(".contexts", "context", "Named sets of addresses: list, show, use, add."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    places=COMMANDS,
+    package=__package__,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"\b\nExamples:\n  warren run digits --rounds 20\n  warren submit job.toml --follow\n\n{EXIT_CODES}",
+)
+@click.version_option(__version__, "--version", message="warren %(version)s")
+@click.option("--debug", is_flag=True, envvar="WARREN_DEBUG", help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Federated learning that runs on RabbitMQ, Redis and MinIO."""
+
+
+def main() -> None:
+    """The entry point of the `warren` command."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments or os.environ.get("WARREN_DEBUG", "") not in ("", "0")
+    arguments = [argument for argument in arguments if argument != "--debug"]  # taken anywhere in the line
+    sys.exit(call(arguments, debug=debug))
+
+
+def call(arguments: list[str], *, debug: bool = False) -> int:
+    """Run one command line; whatever goes wrong ends as a line on stderr and an exit code."""
+    try:
+        result = cli.main(args=arguments, prog_name="warren", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("warren: interrupted", err=True)
+        return INTERRUPTED
+    except click.ClickException as error:
+        return _usage(error)
+    except BrokenPipeError:  # `warren job list | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        return _failed(error, debug)
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: click.ClickException) -> int:
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(message, err=True)
+        return USAGE
+    path = context.command_path if context is not None else "warren"
+    click.echo(f"warren: {message}\n        See `{path} --help`.", err=True)
+    return error.exit_code if error.exit_code != 1 else USAGE
+
+
+def _failed(error: Exception, debug: bool) -> int:
+    code = exit_code_of(error)
+    if debug:
+        traceback.print_exception(error)
+    if code is not None:
+        click.echo(f"warren: {error}".replace("\n", "\n        "), err=True)
+        return code
+    where = f"{type(error).__name__}: {error}".rstrip(": ")
+    click.echo(
+        f"warren: not expected: {where}\n        The traceback: the same command with --debug.", err=True
+    )
+    return FAILED

@@ -1,0 +1,50 @@
+"""Options that several commands share. Light: imported before anything is known to be needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+Given = dict[str, str | None]
+
+_SERVERS = (
+    click.option("--context", metavar="NAME", help="A named set of addresses [WARREN_CONTEXT]."),
+    click.option("--amqp", metavar="URL", help="RabbitMQ [WARREN_AMQP]."),
+    click.option("--redis", metavar="URL", help="Redis [WARREN_REDIS]."),
+    click.option("--s3", metavar="URL", help="MinIO, or another S3 [WARREN_S3]."),
+    click.option("--bucket", "s3_bucket", metavar="NAME", help="The bucket there [WARREN_S3_BUCKET]."),
+)
+_NAMES = ("context", "amqp", "redis", "s3", "s3_bucket")
+
+
+def servers(function: _F) -> _F:
+    """Adds the address options; the function gets them as one mapping, `servers`."""
+
+    @functools.wraps(function)
+    def gathered(*positional: Any, **named: Any) -> Any:
+        given = {name: named.pop(name) for name in _NAMES}
+        return function(*positional, servers=given, **named)
+
+    for option in reversed(_SERVERS):
+        gathered = option(gathered)
+    return gathered  # type: ignore[return-value]
+
+
+store = click.option(
+    "--store",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Look at the runs in this folder, not at servers.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+settings = click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Any field of the job: --set train.lr=0.05"
+)
+params = click.option(
+    "-P", "--param", "params", metavar="NAME=VALUE", multiple=True, help="An argument of the task's model()."
+)
