@@ -1,0 +1,125 @@
+"""The fixtures of every test: real servers, started once in a session, and a clean place on them for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pika
+import pytest
+import redis
+from minio import Minio
+from minio.error import S3Error
+from servers.find import MINIO, RABBITMQ, REDIS, SERVICES, Found, Service, find, find_own
+from servers.rabbit import RabbitServer
+from servers.redis_server import RedisServer
+from servers.s3_server import ACCESS_KEY, SECRET_KEY, MinioServer, S3Bucket, SeaweedServer, bucket_name
+
+from warren.broker import topology
+
+
+def pytest_report_header() -> list[str]:
+    return [str(find(service) or f"{service.name}: MISSING; {service.remedy}") for service in SERVICES]
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """A RabbitMQ of the tests' own, to kill and restart; `amqp_url` is the clean place on it."""
+    server = RabbitServer(_own(RABBITMQ), tmp_path_factory.mktemp("rabbitmq"))
+    with contextlib.closing(server):
+        server.start()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis of the tests' own, to kill, restart and wipe."""
+    server = RedisServer(_own(REDIS), tmp_path_factory.mktemp("redis"))
+    with contextlib.closing(server):
+        server.start()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer | SeaweedServer]:
+    """An object store of the tests' own, to kill and restart."""
+    found = _own(MINIO)
+    kind = SeaweedServer if found.stands_in else MinioServer
+    server = kind(found, tmp_path_factory.mktemp("s3"))
+    with contextlib.closing(server):
+        server.start()
+        yield server
+
+
+@pytest.fixture
+def amqp_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A RabbitMQ without queues: a virtual host of its own, or the address given, cleared of Warren's queues."""
+    if given := os.environ.get(RABBITMQ.variable):
+        _drop_queues(given)
+        yield given
+        return
+    rabbit: RabbitServer = request.getfixturevalue("rabbit")
+    rabbit.ensure()
+    url = rabbit.fresh_url()
+    yield url
+    if rabbit.running:
+        rabbit.forget_url(url)
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """An empty Redis. An address that is given is flushed: give one that holds nothing else."""
+    if given := os.environ.get(REDIS.variable):
+        with redis.Redis.from_url(given) as client:
+            client.flushdb()
+        return given
+    server: RedisServer = request.getfixturevalue("redis_server")
+    server.ensure()
+    server.empty()
+    return server.url
+
+
+@pytest.fixture
+def s3(request: pytest.FixtureRequest) -> Iterator[S3Bucket]:
+    """An empty bucket, removed after the test."""
+    url, access, secret = _s3_address(request)
+    place = S3Bucket(url, access, secret, bucket_name())
+    client = Minio(
+        url.partition("://")[2], access_key=access, secret_key=secret, secure=url.startswith("https")
+    )
+    client.make_bucket(bucket_name=place.bucket)
+    yield place
+    with contextlib.suppress(S3Error, OSError, ValueError):  # a test may have left its server dead
+        for entry in client.list_objects(bucket_name=place.bucket, recursive=True):
+            client.remove_object(bucket_name=place.bucket, object_name=str(entry.object_name))
+        client.remove_bucket(bucket_name=place.bucket)
+
+
+def _s3_address(request: pytest.FixtureRequest) -> tuple[str, str, str]:
+    if given := os.environ.get(MINIO.variable):
+        keys = (f"{MINIO.variable}_ACCESS_KEY", f"{MINIO.variable}_SECRET_KEY")
+        return given.rstrip("/"), os.environ.get(keys[0], ""), os.environ.get(keys[1], "")
+    server: MinioServer | SeaweedServer = request.getfixturevalue("s3_server")
+    server.ensure()
+    return server.url, ACCESS_KEY, SECRET_KEY
+
+
+def _own(service: Service) -> Found:
+    found = find_own(service)
+    if found is None:
+        pytest.fail(f"no {service.name} that the tests may start: {service.remedy}", pytrace=False)
+    return found
+
+
+def _drop_queues(url: str) -> None:
+    """Without the management API only queues whose names are known can be dropped: use unique sites and pools."""
+    sources = ("pool.default",)
+    names = [topology.SUBMISSIONS, topology.ROUNDS_DEAD, topology.DEAD_LETTERS]
+    names += [
+        name(source) for source in sources for name in (topology.rounds_queue, topology.evaluations_queue)
+    ]
+    with contextlib.closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
+        channel = connection.channel()
+        for name in names:
+            channel.queue_delete(name)
