@@ -1,0 +1,323 @@
+"""What the news promises, against fakeredis and Redis: what is appended is read, once, in order, at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import fakeredis
+import pytest
+import redis
+
+from warren.broker import completions, redis_link
+from warren.broker.completions import News, NewsItem, connect
+from warren.broker.errors import BrokerRefused, BrokerUnavailable
+from warren.broker.messages import MESSAGE_BYTES_MAX, Completion, decode
+
+POOL = "pool.default"
+PATIENCE = 10.0  # seconds that an answer may take
+
+
+@pytest.fixture(params=["fakeredis", "redis"])
+def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    if request.param == "fakeredis":
+        made: redis.Redis = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    else:
+        made = connect(request.getfixturevalue("redis_url"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def news(client: redis.Redis) -> News:
+    return News(client)
+
+
+@pytest.fixture
+def job() -> str:
+    return f"job-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as executor:
+        yield executor
+
+
+def _completion(job: str, client: str = "c0") -> Completion:
+    return Completion(job=job, round=1, kind="train", client=client, attempt="a1", outcome="updated")
+
+
+def _clients(items: list[NewsItem]) -> list[str]:
+    return [decode(item.body, Completion).client for item in items]
+
+
+def _blocked_reader(
+    news: News, client: redis.Redis, job: str, threads: ThreadPoolExecutor
+) -> Future[list[NewsItem]]:
+    """A thread that waits in `read`; over the wire, once the server says that it does."""
+    reading = threads.submit(news.read, job, [POOL], {}, PATIENCE)
+    until = time.monotonic() + PATIENCE
+    while not isinstance(client, fakeredis.FakeRedis) and not _blocked(client):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    return reading
+
+
+def _blocked(client: redis.Redis) -> list[str]:
+    """The ids of the connections that wait in a blocking command."""
+    return [entry["id"] for entry in client.client_list() if "b" in entry["flags"]]
+
+
+def test_what_was_appended_is_read_in_order_from_the_start(news: News, job: str) -> None:
+    names = [f"c{number}" for number in range(5)]
+    for name in names:
+        news.append(_completion(job, name), POOL)
+    items = news.read(job, [POOL], {}, 0)
+    assert _clients(items) == names
+    assert {item.source for item in items} == {POOL}
+
+
+def test_only_what_came_after_the_last_id_is_read(news: News, job: str) -> None:
+    news.append(_completion(job, "c0"), POOL)
+    seen = news.read(job, [POOL], {POOL: "0-0"}, 0)[-1].id
+    assert news.read(job, [POOL], {POOL: seen}, 0) == []
+    news.append(_completion(job, "c1"), POOL)
+    assert _clients(news.read(job, [POOL], {POOL: seen}, 0)) == ["c1"]
+
+
+def test_each_source_has_a_stream_of_its_own(news: News, job: str) -> None:
+    news.append(_completion(job, "a"), "site.a")
+    news.append(_completion(job, "b"), "site.b")
+    items = news.read(job, ["site.a", "site.b"], {}, 0)
+    assert {item.source: decode(item.body, Completion).client for item in items} == {
+        "site.a": "a",
+        "site.b": "b",
+    }
+    assert [item.source for item in news.read(job, ["site.b"], {}, 0)] == ["site.b"]
+
+
+def test_jobs_do_not_read_each_others_news(news: News, job: str) -> None:
+    news.append(_completion(job), POOL)
+    news.nudge(job)
+    assert news.read(f"{job}-b", [POOL], {}, 0) == []
+
+
+def test_a_nudge_is_read_as_control(news: News, job: str) -> None:
+    news.nudge(job)
+    (nudge,) = news.read(job, [POOL], {}, 0)
+    assert nudge.source == "control"
+    assert news.read(job, [POOL], {"control": nudge.id}, 0) == []
+
+
+def test_a_reader_wakes_at_once(
+    news: News, client: redis.Redis, job: str, threads: ThreadPoolExecutor
+) -> None:
+    reading = _blocked_reader(news, client, job, threads)
+    assert not reading.done()
+    appended = time.monotonic()
+    news.append(_completion(job), POOL)
+    assert _clients(reading.result(PATIENCE)) == ["c0"]
+    assert time.monotonic() - appended < 1.0  # a poll that misses it would wait PATIENCE
+
+
+def test_a_nudge_wakes_a_reader_too(
+    news: News, client: redis.Redis, job: str, threads: ThreadPoolExecutor
+) -> None:
+    reading = _blocked_reader(news, client, job, threads)
+    news.nudge(job)
+    assert [item.source for item in reading.result(PATIENCE)] == ["control"]
+
+
+def test_a_reader_that_waits_survives_a_wipe(
+    news: News, client: redis.Redis, job: str, threads: ThreadPoolExecutor
+) -> None:
+    news.append(_completion(job, "lost"), "site.a")
+    reading = _blocked_reader(news, client, job, threads)
+    client.flushdb()
+    news.append(_completion(job, "after"), POOL)
+    assert _clients(reading.result(PATIENCE)) == ["after"]
+
+
+def test_a_reader_gives_up_after_its_timeout_and_not_before(news: News, job: str) -> None:
+    began = time.monotonic()
+    assert news.read(job, [POOL], {}, 0.2) == []
+    assert 0.2 <= time.monotonic() - began < 2.0
+
+
+def test_a_wait_longer_than_one_block_goes_on(news: News, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completions, "BLOCK_SECONDS_MAX", 0.05)
+    began = time.monotonic()
+    assert news.read(job, [POOL], {}, 0.3) == []
+    assert time.monotonic() - began >= 0.3
+
+
+def test_nothing_is_lost_or_doubled_with_many_writers(
+    news: News, job: str, threads: ThreadPoolExecutor
+) -> None:
+    names = [f"c{number:03}" for number in range(200)]
+    sent = [threads.submit(news.append, _completion(job, name), POOL) for name in names]
+    read: list[str] = []
+    after = {POOL: "0-0"}
+    until = time.monotonic() + PATIENCE
+    while len(read) < len(names) and time.monotonic() < until:
+        items = news.read(job, [POOL], after, 1.0)
+        read += _clients(items)
+        after[POOL] = items[-1].id if items else after[POOL]
+    assert all(future.result(PATIENCE) is None for future in sent)
+    assert sorted(read) == names
+
+
+def test_one_read_is_bounded_and_the_next_goes_on(
+    news: News, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions, "READ_ITEMS_MAX", 6)
+    for number in range(7):
+        news.append(_completion(job, f"c{number}"), POOL)
+    first = news.read(job, [POOL], {}, 0)
+    second = news.read(job, [POOL], {POOL: first[-1].id}, 0)
+    assert (len(first), len(second)) == (3, 3)
+    assert _clients(first + second) == [f"c{number}" for number in range(6)]
+
+
+def test_trimming_takes_what_was_read_and_leaves_the_rest(news: News, job: str) -> None:
+    for number in range(4):
+        news.append(_completion(job, f"c{number}"), POOL)
+    items = news.read(job, [POOL], {}, 0)
+    news.trim(job, POOL, items[1].id)
+    assert _clients(news.read(job, [POOL], {}, 0)) == ["c2", "c3"]
+    news.trim(job, POOL, items[3].id)
+    assert news.read(job, [POOL], {}, 0) == []
+
+
+def test_trimming_what_is_not_there_does_nothing(news: News, job: str) -> None:
+    news.trim(job, POOL, "18446744073709551614-18446744073709551615")
+    news.trim(job, "control", "5-3")
+    assert news.read(job, [POOL], {}, 0) == []
+
+
+def test_forgetting_a_job_leaves_the_others(news: News, job: str) -> None:
+    for name in (job, f"{job}-b"):
+        news.append(_completion(name), POOL)
+        news.append(_completion(name), "site.a")
+        news.nudge(name)
+    news.forget(job)
+    assert news.read(job, [POOL, "site.a"], {}, 0) == []
+    assert len(news.read(f"{job}-b", [POOL, "site.a"], {}, 0)) == 3
+
+
+def test_streams_are_bounded_and_go_away_when_nobody_appends(
+    news: News, client: redis.Redis, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions, "COMPLETIONS_MAX", 100)
+    for _ in range(450):
+        news.append(_completion(job), POOL)
+    stream = f"completions:{job}:{POOL}"
+    assert 100 <= client.xlen(stream) <= 300  # Redis trims in blocks of a hundred
+    assert 0 < client.ttl(stream) <= completions.STREAM_IDLE_SECONDS
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\x00rubbish", b"x" * (MESSAGE_BYTES_MAX + 10)])
+def test_an_unreadable_body_is_handed_on_with_its_source(
+    news: News, client: redis.Redis, job: str, body: bytes
+) -> None:
+    client.xadd(f"completions:{job}:{POOL}", {"m": body})
+    (item,) = news.read(job, [POOL], {}, 0)
+    assert (item.source, item.body) == (POOL, body[: MESSAGE_BYTES_MAX + 1])
+
+
+def test_an_entry_without_a_body_is_handed_on_empty(news: News, client: redis.Redis, job: str) -> None:
+    client.xadd(f"completions:{job}:{POOL}", {"other": "field"})
+    assert news.read(job, [POOL], {}, 0)[0].body == b""
+
+
+def test_a_client_of_the_newer_protocol_reads_the_same(redis_url: str, job: str) -> None:
+    news = News(redis.Redis.from_url(redis_url, protocol=3))
+    assert news.read(job, [POOL], {}, 0) == []
+    news.append(_completion(job), POOL)
+    news.nudge(job)
+    assert [item.source for item in news.read(job, [POOL], {}, 0)] == [POOL, "control"]
+
+
+def test_news_that_are_away_are_unavailable_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_link, "RETRY_SECONDS_MAX", 0.2)
+    server = fakeredis.FakeServer()
+    news = News(fakeredis.FakeRedis(server=server))
+    server.connected = False
+    began = time.monotonic()
+    with pytest.raises(BrokerUnavailable):
+        news.read("job", [POOL], {}, PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 2
+
+
+def test_an_append_outlasts_a_short_outage() -> None:
+    server = fakeredis.FakeServer()
+    news = News(fakeredis.FakeRedis(server=server))
+    server.connected = False
+    back = threading.Timer(0.2, lambda: setattr(server, "connected", True))
+    back.start()
+    news.append(_completion("job"), POOL)
+    back.join()
+    assert len(news.read("job", [POOL], {}, 0)) == 1
+
+
+def test_a_reader_whose_connection_breaks_reads_on(
+    redis_url: str, job: str, threads: ThreadPoolExecutor
+) -> None:
+    client, admin = connect(redis_url), connect(redis_url)
+    news = News(client)
+    reading = _blocked_reader(news, client, job, threads)
+    (blocked,) = _blocked(admin)
+    admin.execute_command("CLIENT", "KILL", "ID", blocked)
+    news.append(_completion(job), POOL)
+    assert _clients(reading.result(PATIENCE)) == ["c0"]
+
+
+def test_a_full_redis_says_so(redis_url: str, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_link, "RETRY_SECONDS_MAX", 0.1)
+    admin, news = connect(redis_url), News(connect(redis_url))
+    admin.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(BrokerUnavailable, match="Raise maxmemory"):
+            news.append(_completion(job), POOL)
+    finally:
+        admin.config_set("maxmemory", 0)
+
+
+def test_a_site_can_append_to_its_own_stream_only(redis_url: str, job: str) -> None:
+    admin = connect(redis_url)
+    user = f"user-{job}"
+    rights = ["+xadd", "+expire", "~completions:*:site.a"]
+    admin.execute_command("ACL", "SETUSER", user, "on", ">word", "resetkeys", "-@all", *rights)
+    try:
+        address = redis_url.partition("@")[2] or redis_url.partition("://")[2]
+        news = News(connect(f"redis://{user}:word@{address}"))
+        news.append(_completion(job), "site.a")
+        with pytest.raises(BrokerRefused, match="ACL SETUSER"):
+            news.append(_completion(job), "site.b")
+        with pytest.raises(BrokerRefused, match="ACL SETUSER"):
+            news.read(job, ["site.a"], {}, 0)
+    finally:
+        admin.execute_command("ACL", "DELUSER", user)
+
+
+def test_a_wrong_password_is_refused_and_never_shown(redis_url: str, job: str) -> None:
+    address = redis_url.partition("@")[2] or redis_url.partition("://")[2]
+    with pytest.raises(BrokerRefused, match="user or password") as refused:
+        News(connect(f"redis://somebody:s3cr3t-word@{address}")).nudge(job)
+    assert "s3cr3t-word" not in str(refused.value)
+
+
+def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_link, "RETRY_SECONDS_MAX", 0.1)
+    with pytest.raises(BrokerUnavailable, match=r"redis at 127\.0\.0\.1:1:"):
+        News(connect("redis://:s3cr3t-word@127.0.0.1:1")).nudge("job")
+
+
+def test_an_address_that_cannot_be_read_is_refused_without_its_secrets() -> None:
+    with pytest.raises(BrokerRefused, match="redis://host") as refused:
+        connect("amqp://somebody:s3cr3t-word@host")
+    assert "s3cr3t-word" not in str(refused.value)
