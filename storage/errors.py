@@ -23,3 +23,7 @@ class ObjectDamaged(StorageError):
 
 class SpecInvalid(StorageError):
     """The job file or spec has a mistake: the message names the field, the value, the bound, the mend."""
+
+
+class KeyRefused(StorageError, ValueError):
+    """A key or metadata that no store takes (`..`, absolute, control characters, too long): never send it again."""

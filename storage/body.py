@@ -1,0 +1,71 @@
+"""The bytes to be stored, from memory or a file: their size, and the bytes in blocks, as often as needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from .errors import ObjectDamaged, StorageUnavailable
+from .objects import OBJECT_BYTES_MAX
+
+BLOCK_BYTES = 1 << 18  # stays in the processor's cache; a socket's timeout counts for one block
+
+
+class Body:
+    """Opened once, so that every try sends the same file even if its name is reused meanwhile."""
+
+    def __init__(self, source: bytes | Path) -> None:
+        """Open the source.
+
+        Raises:
+            ObjectDamaged: it is over the limit of any object.
+            OSError: the caller's own file is not there, or not readable.
+        """
+        self._file = source.open("rb", buffering=0) if isinstance(source, Path) else None
+        self._bytes = b"" if isinstance(source, Path) else source
+        self.name = str(source) if isinstance(source, Path) else f"{len(source)} bytes"
+        self.size = os.fstat(self._file.fileno()).st_size if self._file is not None else len(self._bytes)
+        if self.size > OBJECT_BYTES_MAX:
+            self.close()
+            raise ObjectDamaged(f"{self.name}: {self.size} bytes are over the limit of {OBJECT_BYTES_MAX}")
+
+    def blocks(self, start: int = 0, length: int | None = None) -> Iterator[memoryview]:
+        """The bytes [start, start + length) in blocks; each is valid until the next is asked for.
+
+        Raises:
+            ObjectDamaged: the file shrank since it was opened.
+        """
+        end = self.size if length is None else min(self.size, start + length)
+        if self._file is None:
+            view = memoryview(self._bytes)
+            yield from (view[at : min(end, at + BLOCK_BYTES)] for at in range(start, end, BLOCK_BYTES))
+            return
+        buffer = memoryview(bytearray(min(BLOCK_BYTES, max(0, end - start))))
+        while start < end:
+            count = self._read_into(buffer[: end - start], start)
+            yield buffer[:count]
+            start += count
+
+    def _read_into(self, buffer: memoryview, start: int) -> int:
+        assert self._file is not None
+        try:
+            count = os.preadv(self._file.fileno(), [buffer], start)
+        except OSError as error:
+            raise StorageUnavailable(f"{self.name} can't be read: {error.strerror}") from error
+        if count == 0:
+            raise ObjectDamaged(f"{self.name} became shorter while it was read: {start} of {self.size} bytes")
+        return count
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Body:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
