@@ -1,4 +1,4 @@
-"""The fixtures of every test: real servers, started once in a session, and a clean place on them for each test."""
+"""Fixtures for all tests: real servers, started once a session, and a clean place on them for each test."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer 
 
 @pytest.fixture
 def amqp_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A RabbitMQ without queues: a virtual host of its own, or the address given, cleared of Warren's queues."""
+    """A RabbitMQ without queues: a virtual host of its own, or the address given, without Warren's queues."""
     if given := os.environ.get(RABBITMQ.variable):
         _drop_queues(given)
         yield given
@@ -85,9 +85,7 @@ def s3(request: pytest.FixtureRequest) -> Iterator[S3Bucket]:
     """An empty bucket, removed after the test."""
     url, access, secret = _s3_address(request)
     place = S3Bucket(url, access, secret, bucket_name())
-    client = Minio(
-        url.partition("://")[2], access_key=access, secret_key=secret, secure=url.startswith("https")
-    )
+    client = Minio(url.partition("://")[2], access_key=access, secret_key=secret, secure=url.startswith("https"))
     client.make_bucket(bucket_name=place.bucket)
     yield place
     with contextlib.suppress(S3Error, OSError, ValueError):  # a test may have left its server dead
@@ -113,12 +111,10 @@ def _own(service: Service) -> Found:
 
 
 def _drop_queues(url: str) -> None:
-    """Without the management API only queues whose names are known can be dropped: use unique sites and pools."""
+    """Only queues whose names are known can be dropped without the management API: use unique sites."""
     sources = ("pool.default",)
     names = [topology.SUBMISSIONS, topology.ROUNDS_DEAD, topology.DEAD_LETTERS]
-    names += [
-        name(source) for source in sources for name in (topology.rounds_queue, topology.evaluations_queue)
-    ]
+    names += [name(source) for source in sources for name in (topology.rounds_queue, topology.evaluations_queue)]
     with contextlib.closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
         channel = connection.channel()
         for name in names:

@@ -1,4 +1,4 @@
-"""Where the tests' servers come from: addresses, programs, container images, in this order. No third-party imports."""
+"""Where the tests' servers come from: addresses, programs, images, in this order. Standard library only."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ class Found:
 
     def __str__(self) -> str:
         where = "the address given" if self.means == "address" else f"{self.means} {self.value}"
-        return f"{self.service}: {where}" + (
-            " (stands in for MinIO: the last resort)" if self.stands_in else ""
-        )
+        return f"{self.service}: {where}" + (" (stands in for MinIO: the last resort)" if self.stands_in else "")
 
 
 RABBITMQ = Service(
@@ -113,7 +111,7 @@ def _program(names: Sequence[str]) -> str | None:
 
 
 def _folders() -> list[Path]:
-    """Debian's RabbitMQ script before its wrapper (which changes to the user `rabbitmq`), then the PATH, then caches."""
+    """Debian's RabbitMQ script before its wrapper (which changes user), then the PATH, then caches."""
     on_path = [Path(entry) for entry in os.get_exec_path() if entry]
     system = [Path("/usr/sbin"), Path("/usr/local/sbin"), Path("/opt/homebrew/sbin")]
     caches = [Path.home() / "go" / "bin", CACHED_PROGRAMS, Path(sys.executable).parent]

@@ -1,4 +1,4 @@
-"""A private server of the tests: started, killed, restarted with or without its data, ended by its own pids."""
+"""A private server of the tests: started, killed, restarted with or without its data, ended by pid."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from pathlib import Path
 
 import psutil
 
-PORTS = range(
-    20_000, 32_000
-)  # below Linux's ephemeral ports: a reconnecting client can't take a dead server's
+PORTS = range(20_000, 32_000)  # below Linux's ephemeral ports: a reconnecting client can't take a dead server's
 READY_SECONDS = 120.0
 STOP_SECONDS = 30.0
 LOG_TAIL_LINES = 30

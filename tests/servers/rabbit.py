@@ -1,4 +1,4 @@
-"""A private RabbitMQ: a node of its own with its own epmd, cookie and ports; a fresh virtual host for each test."""
+"""A private RabbitMQ: a node of its own with its own epmd, cookie and ports; virtual hosts for the tests."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class RabbitServer(Server):
         return json.loads(text) if text else None
 
     def ctl(self, *arguments: str) -> str:
-        """Run `rabbitmqctl` (about 2 s each), for what the API lacks: `set_vm_memory_high_watermark 0.0001`."""
+        """Run `rabbitmqctl`, for what the API lacks: `ctl("set_vm_memory_high_watermark", "0.0001")`."""
         if self.container:
             command = ["docker", "exec", self.container, "rabbitmqctl", *arguments]
         else:
@@ -79,9 +79,7 @@ class RabbitServer(Server):
             command, env=dict(self.environment()), capture_output=True, timeout=CONTROL_SECONDS, check=False
         )
         if done.returncode:
-            raise ServerFailed(
-                f"rabbitmqctl {' '.join(arguments)}: {done.stderr.decode(errors='replace')[-500:]}"
-            )
+            raise ServerFailed(f"rabbitmqctl {' '.join(arguments)}: {done.stderr.decode(errors='replace')[-500:]}")
         return done.stdout.decode()
 
     def ready(self) -> bool:
@@ -94,8 +92,8 @@ class RabbitServer(Server):
         super().start()
 
     def close(self) -> None:
-        """End the server and the port mapper that served it."""
-        self.terminate()
+        """End the server and the port mapper that served it; nobody wants its data any more."""
+        self.kill()
         if self._epmd is not None:
             self._epmd.kill()
             self._epmd.wait()
@@ -109,9 +107,7 @@ class RabbitServer(Server):
         return ["docker", "run", "--rm", "--name", str(self.container), *ports, *keep, self._image]
 
     def environment(self) -> Mapping[str, str]:
-        outside = {
-            key: value for key, value in os.environ.items() if not key.startswith(("RABBITMQ_", "ERL_"))
-        }
+        outside = {key: value for key, value in os.environ.items() if not key.startswith(("RABBITMQ_", "ERL_"))}
         return outside if self._image else outside | self._settings()
 
     @property
@@ -129,7 +125,7 @@ class RabbitServer(Server):
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
             "RABBITMQ_DIST_PORT": str(self._dist_port),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none",  # schedulers that wait sleep, on shared cores
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none",  # idle schedulers sleep: cores are shared
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": LOOPBACK,
         }
@@ -147,7 +143,7 @@ class RabbitServer(Server):
         )
 
     def _start_epmd(self) -> None:
-        """Erlang's port mapper as a child of ours: left to itself it becomes a daemon that outlives the tests."""
+        """Erlang's port mapper as a child of ours: on its own it becomes a daemon that outlives the tests."""
         program = shutil.which("epmd")
         if program is None or self._epmd is not None:
             return

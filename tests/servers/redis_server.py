@@ -1,4 +1,4 @@
-"""A private Redis (or Valkey) that keeps its data over a SIGKILL: an append-only file, synced at each write."""
+"""A private Redis (or Valkey) that keeps its data over a SIGKILL: append-only file, each write synced."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .process import LOOPBACK, Server, first_bytes, free_port
 
 
 class RedisServer(Server):
-    """Redis on the loopback without a password; `wipe()` between `kill()` and `start()` makes it come back empty."""
+    """Redis on the loopback without a password; `kill()`, `wipe()`, `start()`: it comes back empty."""
 
     name = "redis"
 

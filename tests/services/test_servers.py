@@ -24,9 +24,7 @@ def channel_to(url: str) -> Iterator[pika.adapters.blocking_connection.BlockingC
 
 
 def bucket_client(s3: S3Bucket) -> Minio:
-    return Minio(
-        s3.url.partition("://")[2], access_key=s3.access_key, secret_key=s3.secret_key, secure=False
-    )
+    return Minio(s3.url.partition("://")[2], access_key=s3.access_key, secret_key=s3.secret_key, secure=False)
 
 
 def test_each_test_gets_a_rabbitmq_without_queues(amqp_url: str, rabbit: RabbitServer) -> None:
@@ -38,9 +36,13 @@ def test_each_test_gets_a_rabbitmq_without_queues(amqp_url: str, rabbit: RabbitS
     rabbit.forget_url(other)
 
 
-def test_a_killed_rabbitmq_comes_back_with_its_confirmed_messages(amqp_url: str, rabbit: RabbitServer) -> None:
+def test_rabbitmq_keeps_confirmed_messages_over_an_ordered_restart_and_a_kill(
+    amqp_url: str, rabbit: RabbitServer
+) -> None:
     with channel_to(amqp_url) as channel:
         channel.queue_declare("kept", durable=True, arguments={"x-queue-type": "quorum"})
+    rabbit.restart()  # a quorum queue killed within a second of its declaration is lost on 3.10 (names.dets)
+    with channel_to(amqp_url) as channel:
         channel.confirm_delivery()
         channel.basic_publish("", "kept", b"still here", mandatory=True)
     rabbit.kill()
@@ -49,12 +51,6 @@ def test_a_killed_rabbitmq_comes_back_with_its_confirmed_messages(amqp_url: str,
     with channel_to(amqp_url) as channel:
         _, _, body = next(channel.consume("kept", auto_ack=True, inactivity_timeout=30))
         assert body == b"still here"
-
-
-def test_a_rabbitmq_that_ends_in_order_starts_again(amqp_url: str, rabbit: RabbitServer) -> None:
-    rabbit.restart()
-    with channel_to(amqp_url) as channel:
-        assert channel.is_open
 
 
 def test_rabbitmqctl_reaches_the_private_node(rabbit: RabbitServer) -> None:

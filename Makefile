@@ -1,0 +1,61 @@
+# make demo: train a federated model on this machine. make test: everything checked, on real servers.
+#
+# PYTHON       the interpreter to make .venv with (default: the first of 3.11 or newer found)
+# PIP_ARGS     more arguments for pip install
+# TORCH_INDEX  where to take torch from first, such as PyTorch's index of CPU builds: without a GPU it saves 5 GB
+# ARGS         more arguments for pytest or `warren run digits`
+
+VENV := .venv
+BIN := $(VENV)/bin
+ROOMS := broker storage trainer aggregator cli
+INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS)
+
+.PHONY: demo test lint servers help clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+	@echo 'Targets: demo test lint servers clean'
+
+demo: $(VENV)/.tasks-installed
+	$(BIN)/warren run digits $(ARGS)
+
+test: lint servers
+	$(BIN)/python -m pytest -m "not containers" $(ARGS)
+
+lint: $(VENV)/.dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@# The root of the repository is the package, so mypy finds it through a link of that name.
+	@mkdir -p .cache/typing && ln -sfn ../.. .cache/typing/warren
+	MYPYPATH=.cache/typing $(BIN)/mypy $(ROOMS:%=-p warren.%)
+	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py
+
+servers: $(VENV)/.dev-installed
+	PYTHONPATH=tests $(BIN)/python -m servers.get
+
+clean:
+	rm -rf $(VENV) .cache build *.egg-info
+
+$(BIN)/python:
+	@python="$(PYTHON)"; \
+	if [ -z "$$python" ]; then for name in python3 python3.13 python3.12 python3.11; do \
+	  if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$name; break; fi; \
+	done; fi; \
+	if ! $${python:-python3} -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  echo "warren: needs Python 3.11 or newer, found $$($${python:-python3} --version 2>&1). Name one: make PYTHON=python3.12" >&2; exit 1; fi; \
+	if ! $$python -c 'import venv, ensurepip' 2>/dev/null; then \
+	  echo "warren: $$python lacks venv. On Debian: apt-get install python3-venv" >&2; exit 1; fi; \
+	echo "making $(VENV) with $$($$python --version)"; $$python -m venv $(VENV)
+
+# The stamps make a second run quick; a change of the dependencies makes the environment again.
+$(VENV)/.tasks-installed: pyproject.toml | $(BIN)/python
+	@echo 'installing Warren into $(VENV) (torch is large: this can take minutes)'
+	$(if $(TORCH_INDEX),$(INSTALL) torch torchvision --index-url $(TORCH_INDEX))
+	$(INSTALL) -e '.[tasks]'
+	@touch $@
+
+$(VENV)/.dev-installed: pyproject.toml | $(BIN)/python
+	@echo 'installing Warren and its tests into $(VENV) (torch is large: this can take minutes)'
+	$(if $(TORCH_INDEX),$(INSTALL) torch torchvision --index-url $(TORCH_INDEX))
+	$(INSTALL) -e '.[dev,tasks]'
+	@touch $@
