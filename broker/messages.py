@@ -14,6 +14,7 @@ PROTOCOL_OLDEST = 1  # an aggregator also speaks the version before its own
 MESSAGE_BYTES_MAX = 1 << 20  # RabbitMQ 4 refuses above 16 MiB; ours are under 4 kB
 METRICS_MAX = 64
 TEXT_MAX = 16_384
+SET_ASIDE_MAX = 64
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -21,7 +22,7 @@ Source = Annotated[str, Field(pattern=r"^(site|pool)\.[a-z0-9-]{1,63}$")]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 RoundNumber = Annotated[int, Field(ge=0, le=99_999)]
 Metrics = Annotated[dict[Annotated[str, Field(max_length=63)], float], Field(max_length=METRICS_MAX)]
-Kind = Literal["init", "train", "evaluate"]
+Kind = Literal["init", "train", "evaluate", "test"]  # evaluate: the client's validation share; test: held-out data
 
 
 class _Message(BaseModel):
@@ -41,7 +42,9 @@ class RoundJob(_Message):
     """The order to one client for one round: what to start from, and who is asked.
 
     `base` is the checkpoint to start from (None in round 0, where the model is initialised);
-    `state` the key of this client's kept state, where the algorithm keeps one.
+    `state` the key of this client's kept state, where the algorithm keeps one. `again` says that somebody
+    may have been asked before, so that the trainer looks for an update first; `set_aside` names attempts
+    that were rejected and do not count as one. `publication` tells one sending from the next.
     """
 
     type: Literal["round-job"] = "round-job"
@@ -57,6 +60,9 @@ class RoundJob(_Message):
     base_digest: Digest | None = None
     base_bytes: Count = 0
     state: Annotated[str, Field(max_length=512)] | None = None
+    publication: Name = "0"
+    again: bool = False
+    set_aside: Annotated[tuple[Name, ...], Field(max_length=SET_ASIDE_MAX)] = ()
 
     @property
     def site(self) -> str | None:

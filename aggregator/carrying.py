@@ -1,0 +1,170 @@
+"""Carrying out what a round wants: each effect becomes I/O, and what came of it an event. No rule stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..broker.messages import SET_ASIDE_MAX, RoundJob, encode
+from ..broker.ports import Outgoing
+from ..broker.topology import rounds_queue
+from ..storage.documents import Control, Manifest, Plan
+from ..storage.errors import ObjectDamaged, ObjectMissing
+from ..storage.job import JobSpec
+from .account import account_for
+from .events import (
+    Answers,
+    Controlled,
+    DeadlineStarted,
+    Effect,
+    Event,
+    Freeze,
+    Frozen,
+    Look,
+    Looked,
+    Publish,
+    Resample,
+    Resampled,
+    Round,
+    StartDeadline,
+    Write,
+    WriteControl,
+    Written,
+)
+from .patience import Patience
+from .plan import resampled_plan
+from .ports import House
+from .receipts import Receipts
+from .record import Record
+
+PUBLISH_BATCH = 1000  # round jobs of one call to the broker
+
+
+class Carrier:
+    """Carries out the effects of one round."""
+
+    def __init__(
+        self,
+        house: House,
+        spec: JobSpec,
+        record: Record,
+        plan: Plan,
+        receipts: Receipts,
+        patiently: Patience,
+        halt: Callable[[str], None],
+    ) -> None:
+        self.plan = plan
+        self.manifest: Manifest | None = None
+        self._house = house
+        self._spec = spec
+        self._record = record
+        self._receipts = receipts
+        self._patiently = patiently
+        self._halt = halt
+        self._started = patiently(house.ledger.now)
+        self._index = {name: index for index, name in enumerate(spec.client_names)}
+        self._published = 0
+
+    def carry_out(self, effect: Effect, round: Round) -> list[Event]:
+        """Do it, however long the servers take; what came of it. Raises Abandoned."""
+        return self._DOING[type(effect)](self, effect, round)
+
+    def _look(self, effect: Look, round: Round) -> list[Event]:
+        found = self._receipts.from_store() if effect.store else []
+        events: list[Event] = [Answers(tuple(found))] if found else []
+        return [*events, Looked(self._patiently(self._record.control))]
+
+    def _publish(self, effect: Publish, round: Round) -> list[Event]:
+        queues = sorted({rounds_queue(self._spec.source_of(client)) for client in effect.clients})
+        self._patiently(self._house.broker.declare, queues)
+        messages = [self._round_job(client, effect.again) for client in effect.clients]
+        for start in range(0, len(messages), PUBLISH_BATCH):
+            self._patiently(self._house.broker.publish, messages[start : start + PUBLISH_BATCH])
+        return []
+
+    def _round_job(self, client: str, again: bool) -> Outgoing:
+        self._published += 1
+        base = self.plan.base
+        job = RoundJob(
+            job=self._spec.job,
+            round=self.plan.round,
+            kind="init" if self.plan.round == 0 else "train",
+            plan=self.plan.number,
+            client=client,
+            index=self._index[client],
+            count=len(self._index),
+            source=self._spec.source_of(client),
+            base=base.key if base else None,
+            base_digest=base.digest if base else None,
+            base_bytes=base.size if base else 0,
+            publication=f"{self._house.nonce[:40]}-{self._published}",
+            again=again,
+            set_aside=self._receipts.set_aside(client)[-SET_ASIDE_MAX:],
+        )
+        return outgoing(job, rounds_queue(job.source))
+
+    def _start_deadline(self, effect: StartDeadline, round: Round) -> list[Event]:
+        start = self._house.ledger.start_deadline
+        at = self._patiently(start, self._spec.job, self.plan.round, effect.name, effect.seconds)
+        return [DeadlineStarted(effect.name, at)]
+
+    def _resample(self, effect: Resample, round: Round) -> list[Event]:
+        wanted = resampled_plan(self._spec, self.plan, round.valid.keys())
+        if wanted is None:
+            return [Resampled(round.plan, ())]
+        before = set(self.plan.clients)
+        self.plan, _ = self._patiently(self._record.settle_plan, wanted)
+        self._receipts.ask(self.plan.clients)
+        return [Resampled(self.plan.number, tuple(c for c in self.plan.clients if c not in before))]
+
+    def _freeze(self, effect: Freeze, round: Round) -> list[Event]:
+        seconds = self._patiently(self._house.ledger.now) - self._started
+        entries = tuple(self._receipts.entries[client] for client in effect.clients)
+        mine = account_for(self._house, self._spec, self.plan, round, entries, effect.reason, seconds)
+        self.manifest = self._patiently(self._record.freeze, mine)
+        return [Frozen(tuple(entry.client for entry in self.manifest.entries))]
+
+    def _write(self, effect: Write, round: Round) -> list[Event]:
+        assert self.manifest is not None
+        write_checkpoint(self._house, self._spec, self.manifest, self._patiently, self._halt)
+        return [Written()]
+
+    def _write_control(self, effect: WriteControl, round: Round) -> list[Event]:
+        by = f"aggregator {self._house.name}"
+        control = Control(command=effect.command, reason=effect.reason[:20_000], by=by, at=self._house.wall_clock())
+        state = self._patiently(self._record.command, control)
+        return [] if state.command == effect.command else [Controlled(state)]
+
+    _DOING: dict[type, Callable[[Carrier, Any, Round], list[Event]]] = {
+        Look: _look,
+        Publish: _publish,
+        StartDeadline: _start_deadline,
+        Resample: _resample,
+        Freeze: _freeze,
+        Write: _write,
+        WriteControl: _write_control,
+    }
+
+
+def write_checkpoint(
+    house: House, spec: JobSpec, manifest: Manifest, patiently: Patience, halt: Callable[[str], None]
+) -> None:
+    """Create the checkpoint of a frozen round; where a frozen object is missing the job halts, and it is named."""
+    while True:
+        try:
+            return patiently(house.numbers.write, spec, manifest)
+        except (ObjectMissing, ObjectDamaged) as error:
+            halt(f"round {manifest.round} is frozen, but its checkpoint can't be made: {error}")
+
+
+def outgoing(job: RoundJob, queue: str) -> Outgoing:
+    """A round job as a message, named in its headers too: an unreadable body is still somebody's."""
+    headers = {
+        "job": job.job,
+        "round": str(job.round),
+        "client": job.client,
+        "kind": job.kind,
+        "source": job.source,
+        "publication": job.publication,
+    }
+    return Outgoing(queue, encode(job), headers)

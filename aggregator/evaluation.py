@@ -1,0 +1,177 @@
+"""Evaluating checkpoints: asked as round jobs of their own, frozen apart, never in a round's way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..broker.errors import BrokerError
+from ..broker.messages import Completion, Kind, RoundJob
+from ..broker.ports import Outgoing
+from ..broker.topology import evaluations_queue
+from ..storage import keys
+from ..storage.documents import Base, ClientResult, Evaluation, write_document
+from ..storage.errors import ObjectMissing, StorageError
+from ..storage.job import JobSpec
+from .account import weighted_metrics
+from .carrying import outgoing
+from .plan import evaluating_clients
+from .ports import House
+from .record import JSON
+
+HELD_OUT = "held-out"  # the client's name where one trainer of a pool evaluates on the task's test data
+OPEN_MAX = 50  # evaluations under way: what is older is frozen with what it has
+
+log = logging.getLogger("warren.aggregator")
+
+Asked = tuple[Kind, str]
+
+
+@dataclass(slots=True)
+class Pending:
+    """One checkpoint's evaluation: who is asked, and what came."""
+
+    base: Base
+    asked: frozenset[Asked]
+    deadline: float
+    results: dict[Asked, ClientResult] = field(default_factory=dict)
+    failed: dict[Asked, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return len(self.results) + len(self.failed) >= len(self.asked)
+
+
+class Evaluations:
+    """The evaluations of one job that are not frozen yet. A server that does not answer only makes them later."""
+
+    def __init__(self, house: House, spec: JobSpec) -> None:
+        self._house = house
+        self._spec = spec
+        self._open: dict[int, Pending] = {}
+        self._sent = 0
+
+    @property
+    def open(self) -> int:
+        return len(self._open)
+
+    def due(self, round_number: int) -> bool:
+        """Whether this round's checkpoint is to be evaluated."""
+        every = self._spec.evaluate.every
+        if every == 0 or not self._asked():
+            return False
+        return round_number == self._spec.rounds or (round_number > 0 and round_number % every == 0)
+
+    def resume(self, committed: Iterable[int]) -> None:
+        """Ask again for what is due and was not frozen; a deleted checkpoint can't be evaluated any more."""
+        prefix = keys.evaluations(self._spec.job)
+        done = {info.key for info in self._house.store.list(prefix)}
+        missing = [n for n in committed if self.due(n) and keys.evaluation(self._spec.job, n) not in done]
+        for round_number in missing[-OPEN_MAX:]:
+            try:
+                self.begin(round_number)
+            except ObjectMissing:
+                continue
+
+    def begin(self, round_number: int) -> None:
+        """Ask for the evaluation of a committed round, if it is due."""
+        if not self.due(round_number) or round_number in self._open:
+            return
+        base = self._house.numbers.base(self._spec.job, round_number)
+        seconds = self._spec.evaluate.deadline_seconds
+        deadline = self._house.ledger.start_deadline(self._spec.job, round_number, "evaluation", seconds)
+        pending = Pending(base, self._asked(), deadline)
+        self._open[round_number] = pending
+        self._publish(round_number, pending)
+        while len(self._open) > OPEN_MAX:
+            self._freeze(min(self._open))
+
+    def hear(self, told: Completion) -> None:
+        """One client's numbers, or why there are none. Each counts once; numbers replace a failure."""
+        pending = self._open.get(told.round)
+        asked = (told.kind, told.client)
+        if pending is None or asked not in pending.asked or asked in pending.results:
+            return
+        if told.outcome == "evaluated":
+            pending.results[asked] = ClientResult(examples=told.examples, metrics=told.metrics)
+            pending.failed.pop(asked, None)
+        elif told.outcome in ("failed", "dead"):
+            pending.failed[asked] = str(told.failure or told.outcome)
+
+    def tick(self, now: float) -> list[int]:
+        """Freeze what is complete or late; the rounds that were frozen now."""
+        ready = [n for n, pending in sorted(self._open.items()) if pending.complete or now >= pending.deadline]
+        frozen = []
+        for round_number in ready:
+            try:
+                self._freeze(round_number)
+                frozen.append(round_number)
+            except StorageError as error:
+                log.warning("evaluation of round %d waits: %s", round_number, error, extra={"job": self._spec.job})
+        return frozen
+
+    def again(self) -> None:
+        """Redis was wiped: results may be lost, ask again for what is open."""
+        for round_number, pending in self._open.items():
+            self._publish(round_number, pending)
+
+    def _asked(self) -> frozenset[Asked]:
+        asked: set[Asked] = {("evaluate", client) for client in evaluating_clients(self._spec)}
+        if self._spec.evaluate.held_out:
+            asked |= {("test", client) for client in self._spec.sites or (HELD_OUT,)}
+        return frozenset(asked)
+
+    def _publish(self, round_number: int, pending: Pending) -> None:
+        left = sorted(pending.asked - pending.results.keys() - pending.failed.keys())
+        messages = [self._round_job(round_number, pending.base, kind, client) for kind, client in left]
+        try:
+            self._house.broker.declare(sorted({message.queue for message in messages}))
+            self._house.broker.publish(messages)
+        except BrokerError as error:
+            log.warning("evaluation of round %d not asked: %s", round_number, error, extra={"job": self._spec.job})
+
+    def _round_job(self, round_number: int, base: Base, kind: Kind, client: str) -> Outgoing:
+        self._sent += 1
+        names = self._spec.client_names
+        source = self._spec.source_of(client)
+        job = RoundJob(
+            job=self._spec.job,
+            round=round_number,
+            kind=kind,
+            client=client,
+            index=names.index(client) if client in names else 0,
+            count=len(names),
+            source=source,
+            base=base.key,
+            base_digest=base.digest,
+            base_bytes=base.size,
+            publication=f"{self._house.nonce[:40]}-e{self._sent}",
+        )
+        return outgoing(job, evaluations_queue(source))
+
+    def _freeze(self, round_number: int) -> None:
+        pending = self._open[round_number]
+        document = summarise(self._spec, round_number, pending, self._house.wall_clock())
+        key = keys.evaluation(self._spec.job, round_number)
+        self._house.store.create(key, write_document(document), content_type=JSON)
+        del self._open[round_number]
+
+
+def summarise(spec: JobSpec, round_number: int, pending: Pending, at: str) -> Evaluation:
+    """The document: means weighted by examples, each client's own numbers, and who is missing."""
+    held = [r for (kind, _), r in sorted(pending.results.items()) if kind == "test" and r.examples]
+    shares = {c: r for (kind, c), r in sorted(pending.results.items()) if kind == "evaluate" and r.examples}
+    answered = pending.results.keys()
+    missing = {f"{kind} {client}": pending.failed.get((kind, client), "no answer in time")
+               for kind, client in sorted(pending.asked - answered)}  # fmt: skip
+    return Evaluation(
+        job=spec.job,
+        round=round_number,
+        held_out=weighted_metrics((r.examples, r.metrics) for r in held),
+        held_out_examples=sum(r.examples for r in held),
+        validation=weighted_metrics((r.examples, r.metrics) for r in shares.values()),
+        clients=shares,
+        missing=missing,
+        at=at,
+    )

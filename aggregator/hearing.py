@@ -1,0 +1,123 @@
+"""How a leader hears: completions, nudges, a wiped or returning Redis, and the time, as events of the round."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+from ..broker.completions import NewsItem
+from ..broker.errors import BrokerError, MessageUnreadable
+from ..broker.messages import Completion, decode
+from ..storage.errors import StorageError
+from ..storage.job import JobSpec
+from ..storage.keys import UpdateName
+from .events import Answer, Answers, Controlled, ControlState, Event, Reconnected, Ticked, Wiped
+from .ports import Hold, House, Stop
+from .receipts import Receipts
+
+LISTEN_SECONDS_MAX = 1.0  # of one wait: how late a lost lease or a stop may be noticed
+DEAF_SECONDS = 0.5  # between tries while Redis does not answer
+
+log = logging.getLogger("warren.aggregator")
+
+
+class Hearing:
+    """Follows the streams of one job, from the start, and remembers how far it read."""
+
+    def __init__(
+        self, house: House, spec: JobSpec, hold: Hold, stop: Stop, control: Callable[[], ControlState]
+    ) -> None:
+        self._house = house
+        self._spec = spec
+        self._hold = hold
+        self._stop = stop
+        self._control = control
+        self._after: dict[str, str] = {}
+        self._epoch = hold.epoch
+        self._deaf = False
+
+    def listen(
+        self, receipts: Receipts, deadline: float | None, evaluated: Callable[[Completion], None]
+    ) -> list[Event]:
+        """Wait for news, until the deadline at most, and tell what was heard.
+
+        Args:
+            receipts: examines the updates that are announced.
+            deadline: of the round, in the ledger's seconds.
+            evaluated: takes the completions of evaluations.
+        """
+        try:
+            items = self._house.news.read(self._spec.job, self._spec.sources, self._after, self._wait(deadline))
+        except (BrokerError, StorageError) as error:
+            if not self._deaf:
+                log.warning("no news from Redis: %s", error, extra={"job": self._spec.job})
+            self._deaf = True
+            self._stop.wait(DEAF_SECONDS)
+            return []
+        return [*self._disturbances(), *self._read(items, receipts, evaluated), Ticked()]
+
+    def trim(self) -> None:
+        """Forget what was read: it is committed. Late or lost, this does no harm."""
+        for source, last in self._after.items():
+            if source != "control":
+                self._house.news.trim(self._spec.job, source, last)
+
+    def _wait(self, deadline: float | None) -> float:
+        if deadline is None:
+            return LISTEN_SECONDS_MAX
+        return min(LISTEN_SECONDS_MAX, max(0.0, deadline - self._house.ledger.now()))
+
+    def _disturbances(self) -> list[Event]:
+        events: list[Event] = []
+        if self._deaf:
+            self._deaf = False
+            events.append(Reconnected())
+        if self._hold.epoch != self._epoch:
+            self._epoch = self._hold.epoch
+            self._after.clear()
+            events.append(Wiped())
+        return events
+
+    def _read(self, items: list[NewsItem], receipts: Receipts, evaluated: Callable[[Completion], None]) -> list[Event]:
+        claims: list[tuple[UpdateName, str | None]] = []
+        answers: list[Answer] = []
+        nudged = False
+        for item in items:
+            self._after[item.source] = item.id
+            nudged = nudged or item.source == "control"
+            told = None if item.source == "control" else self._completion(item)
+            if told is None:
+                continue
+            if told.kind in ("evaluate", "test"):
+                evaluated(told)
+            elif told.round == receipts.round:
+                if told.outcome == "updated":
+                    claims.append((_name(told, item.source), told.digest))
+                else:
+                    answers.append(Answer(told.client, _outcome(told), told.attempt, str(told.failure or told.outcome)))
+        answers += receipts.receive(claims)
+        events: list[Event] = [Answers(tuple(answers))] if answers else []
+        return [*events, Controlled(self._control())] if nudged else events
+
+    def _completion(self, item: NewsItem) -> Completion | None:
+        """The completion, if it can be read and its sender may speak for this client."""
+        try:
+            told = decode(item.body, Completion)
+        except MessageUnreadable as error:
+            log.warning("set aside a completion from %s: %s", item.source, error, extra={"job": self._spec.job})
+            return None
+        mine = told.job == self._spec.job and item.source in self._spec.sources
+        pool = not self._spec.sites
+        if mine and (pool or told.client == item.source.removeprefix("site.")):
+            return told
+        log.warning("set aside a completion for %s from %s", told.client, item.source, extra={"job": self._spec.job})
+        return None
+
+
+def _name(told: Completion, source: str) -> UpdateName:
+    return UpdateName(told.job, told.round, source, told.client, told.attempt)
+
+
+def _outcome(told: Completion) -> Literal["dead", "failed"]:
+    return "dead" if told.outcome == "dead" else "failed"

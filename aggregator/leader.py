@@ -1,0 +1,206 @@
+"""Leads one job from its first round to its last: hears, asks the round what to do, and has that carried out."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from ..storage.documents import Control, Manifest, Plan
+from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError
+from ..storage.job import JobSpec
+from .carrying import Carrier, write_checkpoint
+from .conclusion import Conclusion
+from .evaluation import Evaluations
+from .events import ControlState, Effect, Event, Opened, Round, Wiped
+from .hearing import LISTEN_SECONDS_MAX, Hearing
+from .patience import Abandoned, Patience
+from .plan import first_plan, rules
+from .ports import Hold, House, Stop
+from .receipts import Receipts
+from .record import Record
+from .round import advance
+from .telling import Telling
+
+log = logging.getLogger("warren.aggregator")
+
+SETTLED = ("open", "paused", "committed", "ended")
+
+
+class Leader:
+    """One job, for as long as the hold on it lasts."""
+
+    def __init__(self, house: House, spec: JobSpec, hold: Hold, stop: Stop, committed: Callable[[JobSpec, int], None]):
+        """Lead `spec.job`.
+
+        Args:
+            house: what to talk to.
+            spec: the job.
+            hold: kept up by somebody else; when it is gone, the leader goes too.
+            stop: ends the leader; what is half done another goes on with.
+            committed: told of each committed round, for what is off the round's path (collecting).
+        """
+        self._house = house
+        self._spec = spec
+        self._hold = hold
+        self._stop = stop
+        self._committed = committed
+        self._record = Record(house.store, spec.job)
+        self._telling = Telling(house, spec)
+        self._patiently = Patience(stop, hold, self._telling.waits)
+        self._hearing = Hearing(house, spec, hold, stop, lambda: self._patiently(self._record.control))
+        self._evaluations = Evaluations(house, spec)
+        self._to_evaluate: list[int] = []
+        self._conclusion = Conclusion(house, spec, self._record)
+
+    def run(self) -> str | None:
+        """Lead until the job ends (its last command is returned), or until the hold or the time is over (None)."""
+        try:
+            while True:
+                try:
+                    return self._lead()
+                except (ObjectMissing, ObjectDamaged) as error:
+                    self._halt(f"the store is not as it was left: {error}")
+        except Abandoned:
+            log.info("stopped leading", extra={"job": self._spec.job})
+            return None
+
+    def _lead(self) -> str:
+        number = self._resume()
+        while True:
+            control = self._patiently(self._record.control)
+            if control.command not in ("run", "pause"):
+                return self._ended(control)
+            if number > self._spec.rounds:
+                return self._finish()
+            if self._lead_round(number):
+                number += 1
+
+    def _resume(self) -> int:
+        """The round to go on with; a round that is frozen and not written is written first."""
+        highest = self._patiently(self._record.highest_manifest)
+        if highest is None:
+            return 0
+        manifest = self._patiently(self._record.manifest, highest)
+        if not self._patiently(self._record.committed, highest):
+            write_checkpoint(self._house, self._spec, manifest, self._patiently, self._halt)
+        self._patiently(self._evaluations.resume, range(highest + 1))
+        return highest + 1
+
+    def _lead_round(self, number: int) -> bool:
+        """One round, until it is committed (True), or the job ended in it."""
+        plan, fresh = self._plan(number)
+        receipts = Receipts(self._house, self._spec, number, plan.base, self._patiently)
+        receipts.ask(plan.clients)
+        carrier = Carrier(self._house, self._spec, self._record, plan, receipts, self._patiently, self._halt)
+        round = Round(number, frozenset(plan.clients), rules(self._spec, plan), plan.number)
+        self._telling.started(self._patiently(self._house.ledger.now))
+        round = self._settle(round, [self._opened(plan, fresh)], carrier)
+        while round.phase in ("open", "paused"):
+            events = self._hearing.listen(receipts, round.deadline, self._evaluations.hear)
+            self._patiently.check()
+            round = self._settle(round, events, carrier)
+            self._evaluate(events)
+        if round.phase == "committed" and carrier.manifest is not None:
+            self._advance(carrier.manifest)
+        return round.phase == "committed"
+
+    def _settle(self, round: Round, events: Iterable[Event], carrier: Carrier) -> Round:
+        """Feed the events, carry out the effects, feed what comes of them, until nothing is left to do."""
+        heard = deque(events)
+        due: deque[Effect] = deque()
+        while heard or due:
+            if due:
+                heard.extendleft(reversed(carrier.carry_out(due.popleft(), round)))
+            else:
+                step = advance(round, heard.popleft(), self._patiently(self._house.ledger.now))
+                round = step.round
+                due.extend(step.effects)
+                self._told(round, step.reason)
+        assert round.phase in SETTLED, round.phase
+        return round
+
+    def _plan(self, number: int) -> tuple[Plan, bool]:
+        """The plan that stands for this round, and whether it was made just now."""
+        standing = self._patiently(self._record.last_plan, number)
+        if standing is not None:
+            return standing, False
+        base = self._patiently(self._house.numbers.base, self._spec.job, number - 1) if number else None
+        return self._patiently(self._record.settle_plan, first_plan(self._spec, number, base))
+
+    def _opened(self, plan: Plan, fresh: bool) -> Opened:
+        control = self._patiently(self._record.control)
+        if fresh:
+            return Opened(True, control)
+        names = self._patiently(self._house.ledger.deadlines, self._spec.job, plan.round)
+        return Opened(False, control, extensions=_extensions(names, plan.number, control.number))
+
+    def _told(self, round: Round, reason: str) -> None:
+        if reason:
+            log.info("round %d: %s", round.number, reason, extra={"job": self._spec.job, "round": round.number})
+        self._telling.round(round, reason)
+
+    def _evaluate(self, events: Iterable[Event]) -> None:
+        """What is off the round's path: evaluations that are ready or late."""
+        if any(isinstance(event, Wiped) for event in events):
+            self._telling.again()
+            self._evaluations.again()
+        while self._to_evaluate:
+            self._patiently(self._evaluations.begin, self._to_evaluate.pop(0))
+        if self._evaluations.open:
+            frozen = self._patiently(lambda: self._evaluations.tick(self._house.ledger.now()))
+            self._patiently(self._conclusion.keep_best, frozen)
+
+    def _advance(self, manifest: Manifest) -> None:
+        try:
+            self._hearing.trim()
+        except Exception as error:
+            log.warning("stream not trimmed: %s", error, extra={"job": self._spec.job})
+        self._to_evaluate.append(manifest.round)  # begun when the next round is out
+        self._committed(self._spec, manifest.round)
+
+    def _halt(self, reason: str) -> None:
+        """Pause the job for this reason, and wait until somebody lets it go on."""
+        by = f"aggregator {self._house.name}"
+        self._patiently(
+            self._record.command, Control(command="pause", reason=reason, by=by, at=self._house.wall_clock())
+        )
+        self._telling.job("paused", reason)
+        log.error(reason, extra={"job": self._spec.job})
+        while self._patiently(self._record.control).command == "pause":
+            self._patiently.check()
+            self._stop.wait(LISTEN_SECONDS_MAX)
+
+    def _finish(self) -> str:
+        """All rounds are committed: wait for the evaluations that are under way, then lay out the results."""
+        receipts = Receipts(self._house, self._spec, self._spec.rounds + 1, None, self._patiently)
+        self._evaluate(())
+        while self._evaluations.open:
+            events = self._hearing.listen(receipts, None, self._evaluations.hear)
+            self._patiently.check()
+            self._evaluate(events)
+        self._patiently(self._conclusion.conclude)
+        reason = f"{self._spec.rounds} rounds"
+        done = Control(command="done", reason=reason, by=f"aggregator {self._house.name}", at=self._house.wall_clock())
+        control = self._patiently(self._record.command, done)
+        return self._ended(control)
+
+    def _ended(self, control: ControlState) -> str:
+        state = {"cancel": "cancelled", "fail": "failed"}.get(control.command, control.command)
+        self._telling.job(state, control.reason)
+        try:
+            self._conclusion.lay_out()
+            self._house.news.forget(self._spec.job)
+        except StorageError as error:
+            log.warning("results not laid out: %s", error, extra={"job": self._spec.job})
+        return control.command
+
+
+def _extensions(names: Iterable[str], plan: int, generation: int) -> int:
+    """How many extensions the ledger still knows of, in the names `<plan>.<extension>.<generation>` of deadlines."""
+    used = [0]
+    for name in names:
+        parts = name.split(".")
+        if len(parts) == 3 and parts[0] == str(plan) and parts[2] == str(generation) and parts[1].isdigit():
+            used.append(int(parts[1]))
+    return max(used)

@@ -1,0 +1,107 @@
+"""What a leader needs around it: the adapters, the numbers, and its hold on the job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..broker.completions import NewsItem
+from ..broker.messages import Completion
+from ..broker.ports import Broker
+from ..storage.documents import Base, Entry, Evaluation, Manifest
+from ..storage.job import JobSpec
+from ..storage.keys import UpdateName
+from ..storage.objects import ObjectStore
+from ..storage.ports import Ledger
+
+
+class UpdateRejected(Exception):
+    """The update was read and does not count; the words say why, and stand in the manifest."""
+
+
+class News(Protocol):
+    """The streams of completions; see `broker.completions.News`."""
+
+    def append(self, completion: Completion, source: str) -> None: ...
+    def nudge(self, job: str) -> None: ...
+    def read(
+        self, job: str, sources: Sequence[str], after: Mapping[str, str], timeout_seconds: float
+    ) -> list[NewsItem]: ...
+    def trim(self, job: str, source: str, up_to_id: str) -> None: ...
+    def forget(self, job: str) -> None: ...
+
+
+class Numbers(Protocol):
+    """The tensors of a job: reading updates whole, folding them, writing checkpoints.
+
+    Raises (each verb): StorageUnavailable, StorageRefused as the store does.
+    """
+
+    def base(self, job: str, round_number: int) -> Base:
+        """Key, digest and size of a round's checkpoint. Raises ObjectMissing."""
+        ...
+
+    def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, digest: str | None) -> Entry:
+        """Read an update whole, and say what it is.
+
+        Raises:
+            UpdateRejected: it does not count, and why.
+            ObjectMissing: nothing has this key.
+        """
+        ...
+
+    def offer(self, entry: Entry, order: tuple[str, ...]) -> None:
+        """This update counts; fold ahead if all before it in the order are in. Only makes `write` quicker."""
+        ...
+
+    def write(self, spec: JobSpec, manifest: Manifest) -> None:
+        """Create the checkpoint (before it, the optimizer's state) that the manifest implies; repeatable by anyone.
+
+        Raises:
+            ObjectMissing, ObjectDamaged: something frozen is not there as it was; named.
+        """
+        ...
+
+    def copy(self, key: str, to: str, *, tag: str | None, metadata: Mapping[str, str]) -> bool:
+        """Copy an object: once (tag None), or over the one that has this tag. False: another was first."""
+        ...
+
+
+class Hold(Protocol):
+    """A leader's hold on its job, kept up by somebody else."""
+
+    @property
+    def held(self) -> bool: ...
+    @property
+    def epoch(self) -> str: ...
+
+
+class Stop(Protocol):
+    """What ends a service: a threading.Event, or a simulated one."""
+
+    def is_set(self) -> bool: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+class Map(Protocol):
+    """Applies a function to several things, several at a time where that helps; results in order."""
+
+    def __call__(self, function: Callable[[Any], Any], things: Iterable[Any], /) -> Iterator[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything that a leader talks to."""
+
+    store: ObjectStore
+    broker: Broker
+    news: News
+    ledger: Ledger
+    numbers: Numbers
+    name: str  # of this aggregator, for people
+    nonce: str  # of its leases
+    wall_clock: Callable[[], str]  # for people only: no decision reads it
+    draw: Callable[[JobSpec, Sequence[Manifest], Sequence[Evaluation]], Mapping[str, tuple[bytes, str]]]
+    # ^ the derived files of a job: name -> (bytes, content type)
+    map: Map = map

@@ -1,0 +1,90 @@
+"""What a leader knows of each attempt of the round: read once, whole, and then remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..storage import keys
+from ..storage.documents import Base, Entry
+from ..storage.errors import ObjectMissing
+from ..storage.job import JobSpec
+from ..storage.keys import UpdateName
+from .events import Answer
+from .patience import Patience
+from .ports import House, UpdateRejected
+
+
+@dataclass(slots=True)
+class Receipts:
+    """The round's attempts that were examined, the good and the bad."""
+
+    house: House
+    spec: JobSpec
+    round: int
+    base: Base | None
+    patiently: Patience
+    order: tuple[str, ...] = ()  # all clients asked, in client order; see `ask`
+    entries: dict[str, Entry] = field(default_factory=dict)  # client -> its first valid update
+    _answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    _asked: frozenset[str] = frozenset()
+
+    def ask(self, order: tuple[str, ...]) -> None:
+        """These clients are asked, all in all: only their updates are received."""
+        self.order = order
+        self._asked = frozenset(order)
+
+    def receive(self, claims: Iterable[tuple[UpdateName, str | None]]) -> list[Answer]:
+        """Examine the updates that are said to be there (with the digest that was said), each once.
+
+        Returns:
+            One answer for each attempt not known before, in the order given.
+        """
+        fresh: dict[tuple[str, str], tuple[UpdateName, str | None]] = {}
+        for name, digest in claims:
+            attempt = (name.client, name.attempt)
+            if self._expected(name) and attempt not in self._answers and name.client not in self.entries:
+                fresh.setdefault(attempt, (name, digest))
+        answers = []
+        for answer in self.house.map(self._examine, fresh.values()):
+            self.patiently.check()
+            answers.append(self._note(*answer))
+        return answers
+
+    def from_store(self) -> list[Answer]:
+        """Examine what the store has for this round and was not announced: each update there is a completion."""
+        names = self.patiently(lambda: [keys.read_update(i.key) for i in self.house.store.list(self._prefix)])
+        return self.receive((name, None) for name in names if name is not None)
+
+    def set_aside(self, client: str) -> tuple[str, ...]:
+        """The client's attempts that were rejected, the latest last."""
+        return tuple(a.attempt for (c, _), a in self._answers.items() if c == client and a.outcome == "rejected")
+
+    @property
+    def _prefix(self) -> str:
+        return keys.updates(self.spec.job, self.round)
+
+    def _expected(self, name: UpdateName) -> bool:
+        """Whether this is where the client's updates for this round stand: nobody answers for another."""
+        place = (self.spec.job, self.round, self.spec.source_of(name.client))
+        return (name.job, name.round, name.source) == place and name.client in self._asked
+
+    def _examine(self, claim: tuple[UpdateName, str | None]) -> tuple[UpdateName, Entry | str]:
+        name, digest = claim
+        try:
+            return name, self.patiently(self.house.numbers.examine, name, self.spec, self.base, digest)
+        except UpdateRejected as why:
+            return name, str(why)
+        except ObjectMissing:
+            return name, "it was announced, but it is not in the store"
+
+    def _note(self, name: UpdateName, found: Entry | str) -> Answer:
+        if isinstance(found, str):
+            answer = Answer(name.client, "rejected", name.attempt, found)
+        else:
+            answer = Answer(name.client, "valid", name.attempt)
+            if name.client not in self.entries:
+                self.entries[name.client] = found
+                self.house.numbers.offer(found, self.order)
+        self._answers[(name.client, name.attempt)] = answer
+        return answer

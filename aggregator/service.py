@@ -1,0 +1,150 @@
+"""The aggregator: finds jobs, leads each under a lease, reads dead letters, collects what is no longer needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .. import __version__
+from ..broker.ports import Broker
+from ..storage.documents import Evaluation, Manifest
+from ..storage.errors import ObjectDamaged, ObjectMissing, SpecInvalid, StorageError
+from ..storage.job import JobSpec
+from ..storage.objects import ObjectStore
+from ..storage.ports import Ledger
+from .collecting import Collecting
+from .dead_letters import DeadLetters
+from .finding import Finding
+from .leader import Leader
+from .leases import Lease, Leases
+from .ports import House, News, Numbers, Stop
+from .record import Record
+
+LEASE_SECONDS = 10.0
+READERS = 4  # updates that are fetched and examined at a time
+JOBS_MAX = 256  # led at a time by one aggregator: each has a thread
+
+log = logging.getLogger("warren.aggregator")
+
+Spawn = Callable[[str, Callable[[], None]], None]
+
+
+class Aggregator:
+    """Everything that one aggregator process does. Any number of them share the jobs."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        broker: Broker,
+        news: News,
+        ledger: Ledger,
+        *,
+        name: str,
+        scratch: Path,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        """Prepare; nothing is contacted before `run`.
+
+        Args:
+            store, broker, news, ledger: the adapters; used by several threads, closed by the caller.
+            name: for people, unique among the aggregators.
+            scratch: a folder for updates on their way; emptied at start and end.
+            lease_seconds: how long a dead aggregator keeps its jobs.
+        """
+        nonce = secrets.token_hex(16)
+        pool = ThreadPoolExecutor(READERS, thread_name_prefix="warren-read")
+        self._pool = pool
+        self._house = House(
+            store, broker, news, ledger, _numbers(store, scratch), name, nonce, _wall_clock, _draw, pool.map
+        )
+        self._lease_seconds = lease_seconds
+        self._threads: list[threading.Thread] = []
+
+    def run(self, stop: Stop) -> None:
+        """Serve until told to stop; then hand over the leases and return."""
+        crew = Crew(self._house, self._lease_seconds, stop, self._spawn)
+        try:
+            crew.work()
+        finally:
+            for thread in self._threads:
+                thread.join()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _spawn(self, name: str, work: Callable[[], None]) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=work, name=f"warren-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+class Crew:
+    """The loops of an aggregator and how they hang together, whatever runs them: threads, or a simulation."""
+
+    def __init__(self, house: House, lease_seconds: float, stop: Stop, spawn: Spawn) -> None:
+        facts = {"host": socket.gethostname(), "pid": str(os.getpid()), "version": __version__}
+        self._house = house
+        self._stop = stop
+        self._spawn = spawn
+        self._leases = Leases(house.ledger, house.nonce, house.name, lease_seconds, facts)
+        self._finding = Finding(house.store, house.broker, self._leases, self.lead)
+        self._collecting = Collecting(house.store)
+        self._led: set[str] = set()
+
+    def work(self) -> None:
+        """Start the loops, and look for jobs until told to stop."""
+        self._spawn("leases", lambda: self._leases.keep_up(self._stop))
+        self._spawn("dead-letters", lambda: self._dead_letters().run(self._stop))
+        self._spawn("collecting", lambda: self._collecting.run(self._stop))
+        self._finding.run(self._stop)
+
+    def lead(self, job: str) -> None:
+        """Lead the job if its lease is free, until it ends or is lost. Returns at once."""
+        if job in self._led or len(self._led) >= JOBS_MAX or self._stop.is_set():
+            return
+        lease = self._leases.take(job)
+        if lease is not None:
+            self._led.add(job)
+            self._spawn(f"leads-{job}", lambda: self._lead(lease))
+
+    def _lead(self, lease: Lease) -> None:
+        try:
+            spec = Record(self._house.store, lease.job).spec()
+            Leader(self._house, spec, lease, self._stop, self._committed).run()
+        except (ObjectMissing, ObjectDamaged, SpecInvalid, StorageError) as error:
+            log.error("can't be led: %s", error, extra={"job": lease.job})  # noqa: TRY400
+        except Exception:
+            log.exception("leading broke off; it is taken up again", extra={"job": lease.job})
+        finally:
+            self._led.discard(lease.job)
+            self._leases.give_back(lease)
+
+    def _committed(self, spec: JobSpec, round_number: int) -> None:
+        self._collecting.committed(spec, round_number)
+
+    def _dead_letters(self) -> DeadLetters:
+        return DeadLetters(self._house.broker, self._house.news, self._house.store)
+
+
+def _numbers(store: ObjectStore, scratch: Path) -> Numbers:
+    from .averaging import Averaging  # torch: a second and 200 MB, not before there is something to serve
+
+    return Averaging(store, scratch)
+
+
+def _draw(
+    spec: JobSpec, manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]
+) -> Mapping[str, tuple[bytes, str]]:
+    from .results import draw
+
+    return draw(spec, manifests, evaluations)
+
+
+def _wall_clock() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

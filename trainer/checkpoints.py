@@ -1,0 +1,54 @@
+"""The checkpoints that a trainer has fetched, by digest: one fetch a round, however many clients it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..broker.messages import RoundJob
+from ..storage.errors import ObjectDamaged
+from ..storage.objects import ObjectStore
+from ..storage.tensors import digest_file
+
+KEPT = 2  # the round's own and the one before: late jobs and evaluations start from it
+
+
+class Checkpoints:
+    """A folder of fetched checkpoints, the least recently used deleted first."""
+
+    def __init__(self, store: ObjectStore, folder: Path) -> None:
+        """Use `folder`, which is this trainer's alone; what lies in it is deleted."""
+        self._store = store
+        self._folder = folder
+        self._kept: dict[str, Path] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("*.safetensors"):
+            left.unlink()
+
+    def path(self, job: RoundJob) -> Path | None:
+        """The checkpoint that the job starts from, as a file to read; None for round 0.
+
+        Raises:
+            ObjectMissing, ObjectDamaged: it is not there, or not the one that was meant.
+        """
+        if job.base is None or job.base_digest is None:
+            return None
+        known = self._kept.pop(job.base_digest, None)
+        path = known or self._get(job.base, job.base_digest, job.base_bytes)
+        self._kept[job.base_digest] = path
+        self._drop_oldest()
+        return path
+
+    def _get(self, key: str, digest: str, size: int) -> Path:
+        local = self._store.local_path(key)
+        path = local or self._folder / f"{digest}.safetensors"
+        if local is None:
+            self._store.fetch(key, path, limit=size)
+        if digest_file(path) != digest:
+            raise ObjectDamaged(f"{key} is not the checkpoint that the round job names")
+        return path
+
+    def _drop_oldest(self) -> None:
+        while len(self._kept) > KEPT:
+            path = self._kept.pop(next(iter(self._kept)))
+            if path.parent == self._folder:
+                path.unlink(missing_ok=True)

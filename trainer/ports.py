@@ -1,0 +1,48 @@
+"""What a worker needs around it: the adapters, its training process, and what ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..broker.messages import Completion
+from ..broker.ports import Broker
+from ..storage.objects import ObjectStore
+from ..storage.ports import Ledger
+from .wire import Outcome, Work
+
+
+class News(Protocol):
+    """Where completions are told; see `broker.completions.News`."""
+
+    def append(self, completion: Completion, source: str) -> None: ...
+
+
+class Training(Protocol):
+    """Trains and evaluates, in a process of its own; see `trainer.process.TrainingProcess`."""
+
+    def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome: ...
+    def close(self) -> None: ...
+
+
+class Stop(Protocol):
+    """What ends a worker: a threading.Event, or a simulated one."""
+
+    def is_set(self) -> bool: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Everything that a worker talks to."""
+
+    store: ObjectStore
+    broker: Broker
+    news: News
+    ledger: Ledger
+    training: Training
+    stop: Stop
+    name: str  # of this trainer, for people
+    source: str  # pool.<name> or site.<name>: whose round jobs it takes
+    clock: Callable[[], float]  # monotonic seconds: only for how often to ask, never for a decision

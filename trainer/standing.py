@@ -1,0 +1,68 @@
+"""Whether a round job is still wanted: asked before its work, and about every second during it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..broker.messages import RoundJob
+from ..storage import keys
+from ..storage.errors import StorageError
+from .ports import Bench
+
+ASK_SECONDS = 1.0  # between two looks at a job's progress while its work goes on
+OVER = ("paused", "cancelled", "failed", "done")
+
+
+class Standing:
+    """Looks at the job's progress in the ledger; where that knows nothing, at the store."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._asked_at = -ASK_SECONDS
+        self._answer = True
+
+    def dropped(self, job: RoundJob) -> str | None:
+        """Why this round job needs no work any more; None: it does.
+
+        Raises:
+            StorageUnavailable: neither can be asked now.
+        """
+        try:
+            progress = self._bench.ledger.progress(job.job)
+        except StorageError:
+            progress = {}
+        why = outdated(job, progress)
+        if why is not None or (progress and job.kind in ("init", "train")):
+            return why
+        done = keys.manifest if job.kind in ("init", "train") else keys.evaluation
+        if self._bench.store.stat(done(job.job, job.round)) is not None:
+            return f"round {job.round} is closed"
+        return None
+
+    def wanted(self, job: RoundJob) -> bool:
+        """Whether to go on with work that has begun. Cheap: asks the ledger about once a second, else remembers."""
+        now = self._bench.clock()
+        if now - self._asked_at >= ASK_SECONDS:
+            self._asked_at = now
+            try:
+                self._answer = outdated(job, self._bench.ledger.progress(job.job)) is None
+            except StorageError:
+                self._answer = True
+        return self._answer
+
+    def begin(self) -> None:
+        """New work: what was remembered was another's."""
+        self._asked_at = -ASK_SECONDS
+
+
+def outdated(job: RoundJob, progress: Mapping[str, str]) -> str | None:
+    """Why the job's progress makes this round job superfluous; None where it does not, or says nothing.
+
+    An evaluation is asked for when its round is over, also of a job whose last round is.
+    """
+    state = progress.get("state", "")
+    if state in OVER and not (job.kind in ("evaluate", "test") and state == "paused"):
+        return f"the job is {state}"
+    if job.kind in ("init", "train") and progress.get("round", "").isdigit() and int(progress["round"]) > job.round:
+        return f"round {job.round} is closed"
+    return None

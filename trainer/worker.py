@@ -1,0 +1,280 @@
+"""Takes round jobs, has them trained, stores the update, tells the completion, and only then acknowledges."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from .. import __version__
+from ..broker.errors import BrokerError, BrokerRefused, BrokerUnavailable, MessageUnreadable
+from ..broker.messages import Completion, Failure, RoundJob, decode
+from ..broker.ports import Broker, Consumer, Delivery
+from ..broker.topology import evaluations_queue, rounds_queue
+from ..storage import keys
+from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError, StorageRefused, StorageUnavailable
+from ..storage.job import JobSpec, read_spec
+from ..storage.objects import ObjectStore
+from ..storage.ports import Ledger, Presence
+from .checkpoints import Checkpoints
+from .code import TaskCode, TaskNotInstalled
+from .ports import Bench, News, Stop, Training
+from .standing import Standing
+from .wire import Crashed, Evaluated, Outcome, Stopped, TaskFailed, Trained, Work
+
+IDLE_SECONDS = 5.0  # of one wait for a round job; also how often an idle trainer says that it is there
+PRESENCE_SECONDS = 20.0
+RETRY_SECONDS_FIRST = 0.2
+RETRY_SECONDS_MAX = 5.0
+SPECS_KEPT = 64
+CRASHES_FORGIVEN = 1  # of the training process, for one round job; the next one fails the client
+
+log = logging.getLogger("warren.trainer")
+
+T = TypeVar("T")
+
+
+def _random_attempt() -> str:
+    return secrets.token_hex(8)
+
+
+class HandBack(Exception):
+    """The work ends here without a result: the trainer stops, or nobody wants the work any more."""
+
+
+class Worker:
+    """One trainer: one round job at a time, in a training process of its own."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        broker: Broker,
+        news: News,
+        ledger: Ledger,
+        training: Training,
+        *,
+        name: str,
+        source: str,
+        tasks_dir: Path | None,
+        accept_code: bool,
+        cache: Path,
+        device: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        attempt: Callable[[], str] = _random_attempt,
+    ) -> None:
+        """Prepare; nothing is contacted before `run`.
+
+        Args:
+            store, broker, news, ledger, training: the adapters; closed by the caller.
+            name: for people, unique among the trainers.
+            source: "pool.<name>" or "site.<name>": whose round jobs to take.
+            tasks_dir: where installed tasks lie, if anywhere.
+            accept_code: whether to run the source that came with a job.
+            cache: a folder of this trainer's alone, for checkpoints, accepted code and updates on their way.
+            device: for people.
+            clock: monotonic seconds.
+            attempt: makes the id of an attempt.
+        """
+        self._adapters = (store, broker, news, ledger, training)
+        self._name = name
+        self._source = source
+        self._clock = clock
+        self._attempt = attempt
+        self._facts = {
+            "host": socket.gethostname(),
+            "source": source,
+            "device": device,
+            "version": __version__,
+        }
+        self._code = TaskCode(store, tasks_dir, accept_code=accept_code, cache=cache / "tasks", name=name)
+        self._checkpoints = Checkpoints(store, cache / "checkpoints")
+        self._output = cache / "update.safetensors"
+        self._specs: dict[str, JobSpec] = {}
+        self._said = ("", -PRESENCE_SECONDS)
+
+    def run(self, stop: Stop) -> None:
+        """Work until told to stop; work in hand then goes back to its queue."""
+        self._bench = Bench(*self._adapters, stop, self._name, self._source, self._clock)
+        self._standing = Standing(self._bench)
+        consumer: Consumer | None = None
+        while not stop.is_set():
+            try:
+                consumer = consumer or self._consume()
+                self._announce("idle")
+                delivery = consumer.take(IDLE_SECONDS)
+                if delivery is not None:
+                    self.handle(delivery)
+            except BrokerError as error:
+                log.warning("no round jobs: %s", error)
+                stop.wait(RETRY_SECONDS_MAX)
+        if consumer is not None:
+            consumer.close()
+
+    def handle(self, delivery: Delivery) -> None:
+        """One round job, from its bytes to its settling."""
+        try:
+            job = decode(delivery.body, RoundJob)
+            if job.source != self._source:
+                raise MessageUnreadable(f"a round job of {job.source} in a queue of {self._source}")
+            spec = self._persist(None, self._spec, job.job)
+        except (MessageUnreadable, ObjectMissing, ObjectDamaged) as error:
+            log.warning("dead letter: %s", error)
+            delivery.dead_letter()
+            return
+        except HandBack:
+            delivery.requeue()
+            return
+        self._settle(delivery, job, spec)
+
+    def _settle(self, delivery: Delivery, job: RoundJob, spec: JobSpec) -> None:
+        try:
+            completion = self._complete(job, spec, again=job.again or delivery.deliveries_before > 0)
+            if completion is not None:
+                self._persist(job, self._bench.news.append, completion, self._source)
+        except HandBack as why:
+            if self._bench.stop.is_set():
+                delivery.requeue()
+                return
+            log.info("dropped: %s", why, extra=_fields(job))
+        delivery.ack()
+
+    def _complete(self, job: RoundJob, spec: JobSpec, *, again: bool) -> Completion | None:
+        """Do the work, unless it is done or no longer wanted. None: nothing to tell."""
+        dropped = self._persist(None, self._standing.dropped, job)
+        if dropped is not None:
+            raise HandBack(dropped)
+        self._standing.begin()
+        if again and job.kind in ("init", "train"):
+            stored = self._persist(job, self._stored, job)
+            if stored is not None:
+                return stored
+        try:
+            work = self._persist(job, self._work, job, spec)
+        except (TaskNotInstalled, ObjectMissing, ObjectDamaged) as error:
+            return self._failed(job, "-".join(("prepare", self._attempt())), type(error).__name__, str(error))
+        return self._told(job, work, self._run(job, work))
+
+    def _run(self, job: RoundJob, work: Work) -> Outcome:
+        state = "training" if job.kind in ("init", "train") else "evaluating"
+        for _ in range(1 + CRASHES_FORGIVEN):
+            outcome = self._bench.training.run(work, partial(self._keep_going, job, state))
+            if not isinstance(outcome, Crashed):
+                break
+            log.warning("training process: %s", outcome.reason, extra=_fields(job))
+        return outcome
+
+    def _told(self, job: RoundJob, work: Work, outcome: Outcome) -> Completion | None:
+        """What to tell of this outcome; an update is stored first."""
+        match outcome:
+            case Trained():
+                self._announce("uploading", job)
+                key = keys.update(job.job, job.round, self._source, job.client, work.attempt)
+                self._persist(job, self._bench.store.create, key, outcome.path)
+                return self._completion(job, work.attempt, outcome="updated", digest=outcome.digest, size=outcome.size)
+            case Evaluated():
+                return self._completion(
+                    job,
+                    work.attempt,
+                    outcome="evaluated",
+                    examples=outcome.examples,
+                    metrics=dict(outcome.metrics),
+                )
+            case TaskFailed():
+                log.error("task failed: %s\n%s", outcome.failure, outcome.trace, extra=_fields(job))
+                return self._completion(job, work.attempt, outcome="failed", failure=outcome.failure)
+            case Crashed():
+                return self._failed(job, work.attempt, "TrainingProcessDied", outcome.reason)
+            case Stopped():
+                raise HandBack("no longer wanted, stopped at a batch")
+
+    def _spec(self, job: str) -> JobSpec:
+        spec = self._specs.pop(job, None) or read_spec(self._bench.store.read(keys.spec(job)))
+        self._specs[job] = spec
+        while len(self._specs) > SPECS_KEPT:
+            self._specs.pop(next(iter(self._specs)))
+        return spec
+
+    def _stored(self, job: RoundJob) -> Completion | None:
+        """The completion of an update that is in the store already: it may never have been told."""
+        for info in self._bench.store.list(keys.updates(job.job, job.round, self._source, job.client)):
+            name = keys.read_update(info.key)
+            if name is not None and name.attempt not in job.set_aside:
+                return self._completion(job, name.attempt, outcome="updated", size=info.size)
+        return None
+
+    def _work(self, job: RoundJob, spec: JobSpec) -> Work:
+        return Work(
+            kind=job.kind,
+            spec=spec,
+            job_round=job.round,
+            client=job.client,
+            index=job.index,
+            count=job.count,
+            site=job.site,
+            attempt=self._attempt(),
+            task_path=self._code.path(spec),
+            base_path=self._checkpoints.path(job),
+            output_path=self._output,
+            held_out=job.kind == "test",
+        )
+
+    def _failed(self, job: RoundJob, attempt: str, error: str, text: str) -> Completion:
+        log.error("%s: %s", error, text, extra=_fields(job))
+        return self._completion(job, attempt, outcome="failed", failure=Failure(error=error, text=text[:4000]))
+
+    def _completion(self, job: RoundJob, attempt: str, **fields: object) -> Completion:
+        said = {
+            "job": job.job,
+            "round": job.round,
+            "kind": job.kind,
+            "client": job.client,
+            "attempt": attempt,
+        }
+        return Completion.model_validate({**said, "trainer": self._name, **fields})
+
+    def _keep_going(self, job: RoundJob, state: str) -> bool:
+        self._announce(state, job)
+        return not self._bench.stop.is_set() and self._standing.wanted(job)
+
+    def _persist(self, job: RoundJob | None, call: Callable[..., T], *args: object) -> T:
+        """Call until the servers answer. Raises HandBack when the trainer stops, or the work is not wanted any more."""
+        wait = RETRY_SECONDS_FIRST
+        while True:
+            try:
+                return call(*args)
+            except (StorageUnavailable, StorageRefused, BrokerUnavailable, BrokerRefused) as error:
+                log.warning("waits, and tries again: %s", error, extra=_fields(job) if job else {})
+                if self._bench.stop.wait(wait * random.uniform(0.5, 1.0)):
+                    raise HandBack("stopping") from None
+                if job is not None and not self._standing.wanted(job):
+                    raise HandBack("no longer wanted") from None
+                wait = min(RETRY_SECONDS_MAX, 2 * wait)
+
+    def _announce(self, state: str, job: RoundJob | None = None) -> None:
+        """Say that this trainer is there and what it is at: when that changes, and before it is forgotten."""
+        now = self._clock()
+        what = f"{state} {job.job} {job.round} {job.client}" if job else state
+        if what == self._said[0] and now - self._said[1] < PRESENCE_SECONDS / 4:
+            return
+        at = {"job": job.job, "round": str(job.round), "client": job.client} if job else {}
+        try:
+            presence = Presence("trainer", self._name, {**self._facts, "state": state, **at})
+            self._bench.ledger.announce(presence, PRESENCE_SECONDS)
+            self._said = (what, now)
+        except StorageError as error:
+            log.info("presence not told: %s", error)
+
+    def _consume(self) -> Consumer:
+        queues = [rounds_queue(self._source), evaluations_queue(self._source)]
+        self._bench.broker.declare(queues)
+        return self._bench.broker.consume(queues)
+
+
+def _fields(job: RoundJob) -> dict[str, object]:
+    return {"job": job.job, "round": job.round, "client": job.client}
