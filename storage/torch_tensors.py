@@ -31,24 +31,27 @@ DTYPE_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 _FLAGS = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
 
 
-def map_bytes(path: Path, size: int) -> torch.Tensor:
-    """The first `size` bytes of a file as a (size,) uint8 tensor on its mapped pages, kept while it lives.
+def map_pages(path: Path, size: int) -> mmap.mmap:
+    """The first `size` bytes of a file, above 0, as mapped pages.
 
     Raises:
+        ObjectMissing: no such file.
         StorageUnavailable: the file can't be mapped, or is shorter.
     """
-    if size == 0:
-        return torch.empty(0, dtype=torch.uint8)
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size < size:
                 raise StorageUnavailable(f"{path}: shorter than the {size} bytes to map")
-            pages = mmap.mmap(file.fileno(), size, flags=_FLAGS, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+            return mmap.mmap(file.fileno(), size, flags=_FLAGS, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     except FileNotFoundError as error:
         raise ObjectMissing(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise StorageUnavailable(f"{path}: {error}") from error
-    return torch.frombuffer(pages, dtype=torch.uint8)
+
+
+def map_bytes(path: Path, size: int) -> torch.Tensor:
+    """As `map_pages`, as a (size,) uint8 tensor that keeps the pages while it lives."""
+    return torch.frombuffer(map_pages(path, size), dtype=torch.uint8)
 
 
 def map_file(path: Path, header: Header | None = None) -> dict[str, torch.Tensor]:

@@ -1,0 +1,220 @@
+"""Folding updates into one weighted average: in place, in the order given, at the speed of memory."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..storage.tensors import DTYPES, FLOATING, Header, TensorSpec, read_header
+from ..storage.torch_tensors import TORCH_DTYPES, map_file, map_pages
+from .layout import Layout
+
+BLOCK_ITEMS = 1 << 18  # 1 MiB of the total: stays in cache while several updates pass over it
+GROUP_MAX = 8  # updates of one pass
+WINDOW_BYTES = 16 << 20  # of one update, mapped at a time: what is read does not stay in our memory
+
+Tensors = dict[str, torch.Tensor]
+
+
+def fold(total: torch.Tensor, updates: Sequence[torch.Tensor], weights: Sequence[float]) -> None:
+    """Add weighted updates to `total` in place, in the order given.
+
+    Args:
+        total: (n,) float32 or float64, the caller's; changed.
+        updates: each (n,) floating, read only; may be mapped files, not kept.
+        weights: of each, above 0, exact in the dtype of `total`.
+
+    Order is part of the result (float addition does not associate): pass client order. For k updates in
+    all, the error of an element is at most k eps / (1 - k eps) sum |w_i u_i| (Higham 2002, 4.2), eps 2^-24
+    for a float32 total. Several updates go in one pass, block by block, while the block of `total` is in
+    cache: 14.7 GB/s of updates where torch's own add_ gave 11.2, numpy's 8.0 (2 cores, 10 updates of 100 MB).
+    """
+    scratch = torch.empty(min(BLOCK_ITEMS, len(total)), dtype=total.dtype)
+    blocks = [torch.split(whole, BLOCK_ITEMS) for whole in (total, *updates)]
+    for block, *parts in zip(*blocks, strict=True):
+        for part, weight in zip(parts, weights, strict=True):
+            # add_ of two dtypes converts item by item: 8 times slower than a copy that converts, then an add
+            same = part if part.dtype == total.dtype else scratch[: len(part)].copy_(part)
+            block.add_(same, alpha=weight)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One update to fold: a file that was examined, and its weight."""
+
+    client: str
+    attempt: str
+    path: Path
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Tensors that lie side by side both in a file and in the total: folded as one."""
+
+    total: torch.dtype
+    dtype: str
+    at: int  # first item in the total
+    start: int  # first byte in the data section
+    items: int
+
+
+class Fold:
+    """The weighted sum of a round's updates so far. Holds one model, however many updates come.
+
+    float16, bfloat16 and float32 add up in float32, float64 in float64; `double` makes it float64 for all.
+    Integer tensors are those of the first update. The buffers are reused from round to round (`reset`).
+    """
+
+    def __init__(self, layout: Layout, *, double: bool = False) -> None:
+        self._places: dict[str, tuple[TensorSpec, torch.dtype, int]] = {}
+        sizes: dict[torch.dtype, int] = {}
+        floating = [spec for spec in layout.tensors.values() if spec.dtype in FLOATING]
+        for spec in sorted(floating, key=lambda s: (-DTYPES[s.dtype], s.name)):  # the order of written files
+            total = torch.float64 if double or spec.dtype == "F64" else torch.float32
+            self._places[spec.name] = (spec, total, sizes.get(total, 0))
+            sizes[total] = sizes.get(total, 0) + _items(spec)
+        self._totals = {dtype: torch.zeros(size, dtype=dtype) for dtype, size in sizes.items()}
+        self._weights = dict.fromkeys(sizes, 0.0)
+        self._integers: Tensors = {}
+        self._folded: list[tuple[str, str]] = []
+        self._spent = False
+
+    @property
+    def folded(self) -> tuple[tuple[str, str], ...]:
+        """(client, attempt) of each update in the sum, in order."""
+        return tuple(self._folded)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the result was taken: only `reset` makes it useful again."""
+        return self._spent
+
+    def reset(self) -> None:
+        """Start a new sum in the same memory. What `result` gave is overwritten."""
+        for dtype, total in self._totals.items():
+            total.zero_()
+            self._weights[dtype] = 0.0
+        self._integers = {}
+        self._folded = []
+        self._spent = False
+
+    def add(self, updates: Iterable[Incoming]) -> None:
+        """Fold updates, in the order given.
+
+        Raises:
+            ObjectDamaged, ObjectMissing, StorageUnavailable: of a file; the sum is then spoiled: `reset`.
+        """
+        assert not self._spent, "the result was taken: reset first"
+        group: list[Incoming] = []
+        for update in updates:
+            group.append(update)
+            if len(group) == GROUP_MAX:
+                self._add_group(group)
+                group = []
+        if group:
+            self._add_group(group)
+
+    def result(self) -> Tensors:
+        """The average of each floating tensor, and the first update's integers; in the memory of the sum."""
+        assert self._folded, "nothing was folded"
+        if not self._spent:
+            self._spent = True
+            for dtype, total in self._totals.items():
+                total.div_(self._weights[dtype])
+        averages = {
+            name: self._totals[dtype][at : at + _items(spec)].view(spec.shape)
+            for name, (spec, dtype, at) in self._places.items()
+        }
+        return averages | self._integers
+
+    def _add_group(self, group: Sequence[Incoming]) -> None:
+        headers = [read_header(update.path) for update in group]
+        if not self._folded:
+            self._integers = _integers(group[0].path, headers[0])
+        runs = [self._runs(header) for header in headers]
+        if all(other == runs[0] for other in runs):  # always so among files that we wrote
+            self._pass(group, headers, runs[0])
+        else:
+            for update, header, own in zip(group, headers, runs, strict=True):
+                self._pass([update], [header], own)
+        for update in group:
+            for dtype in self._weights:
+                self._weights[dtype] += _exact(update.weight, dtype)
+            self._folded.append((update.client, update.attempt))
+
+    def _pass(self, group: Sequence[Incoming], headers: Sequence[Header], runs: Sequence[_Run]) -> None:
+        files = [map_pages(update.path, header.size) for update, header in zip(group, headers, strict=True)]
+        for run in runs:
+            weights = [_exact(update.weight, run.total) for update in group]
+            for at, start, items in _windows(run):
+                places = [header.data_start + start for header in headers]
+                parts = [_part(file, place, items, run.dtype) for file, place in zip(files, places, strict=True)]
+                fold(self._totals[run.total][at : at + items], parts, weights)
+                del parts
+                for file, place in zip(files, places, strict=True):
+                    _let_go(file, place, items * DTYPES[run.dtype])
+
+    def _runs(self, header: Header) -> list[_Run]:
+        runs: list[_Run] = []
+        for spec in header.tensors.values():
+            if spec.dtype not in FLOATING or spec.start == spec.end:
+                continue
+            _, total, at = self._places[spec.name]
+            last = runs[-1] if runs else None
+            if last and _continues(last, spec, total, at):
+                runs[-1] = _Run(total, last.dtype, last.at, last.start, last.items + _items(spec))
+            else:
+                runs.append(_Run(total, spec.dtype, at, spec.start, _items(spec)))
+        return runs
+
+
+def _continues(run: _Run, spec: TensorSpec, total: torch.dtype, at: int) -> bool:
+    return (run.total, run.dtype, run.at + run.items, run.start + run.items * DTYPES[run.dtype]) == (
+        total,
+        spec.dtype,
+        at,
+        spec.start,
+    )
+
+
+def _windows(run: _Run) -> Iterator[tuple[int, int, int]]:
+    """(first item in the total, first byte in the data section, items) of each window of a run."""
+    size = DTYPES[run.dtype]
+    step = WINDOW_BYTES // size
+    for done in range(0, run.items, step):
+        yield run.at + done, run.start + done * size, min(step, run.items - done)
+
+
+def _part(file: mmap.mmap, place: int, items: int, dtype: str) -> torch.Tensor:
+    if place % DTYPES[dtype]:  # another writer's file may leave a tensor unaligned
+        return torch.frombuffer(bytearray(file[place : place + items * DTYPES[dtype]]), dtype=TORCH_DTYPES[dtype])
+    return torch.frombuffer(file, dtype=TORCH_DTYPES[dtype], count=items, offset=place)
+
+
+def _let_go(file: mmap.mmap, start: int, length: int) -> None:
+    """Unmap whole pages that were read: they stay in the system's cache, and out of our memory."""
+    first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = (start + length) // mmap.PAGESIZE * mmap.PAGESIZE
+    if last > first:
+        file.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
+def _integers(path: Path, header: Header) -> Tensors:
+    whole = [name for name, spec in header.tensors.items() if spec.dtype not in FLOATING]
+    mapped = map_file(path, header) if whole else {}
+    return {name: mapped[name].clone() for name in whole}
+
+
+def _items(spec: TensorSpec) -> int:
+    return (spec.end - spec.start) // DTYPES[spec.dtype]
+
+
+def _exact(weight: int, dtype: torch.dtype) -> float:
+    """The weight as `add_` will use it, so that equal updates average to themselves within the bound."""
+    return float(np.float32(weight)) if dtype == torch.float32 else float(weight)

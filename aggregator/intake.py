@@ -1,0 +1,177 @@
+"""Taking an update in: read whole, once; it counts as what it is, or is rejected with the reason."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from blake3 import blake3
+
+from ..broker.messages import METRICS_MAX
+from ..storage.errors import ObjectDamaged
+from ..storage.job import JobSpec
+from ..storage.keys import UpdateName
+from ..storage.tensors import DTYPES, FLOATING, Header, TensorSpec, read_header, shown
+from ..storage.torch_tensors import TORCH_DTYPES, map_bytes
+from .layout import read_layout
+from .ports import UpdateRejected
+
+EXAMPLES_MAX = 10**12  # more than anybody holds; a count above it would drown every other client
+WEIGHTED_MAX = 2.0**100  # of |value| x weight: 100,000 clients of it still add up within float32
+INIT_BYTES_MAX = 1 << 37  # of the initial model, whose size nothing tells beforehand: 34 billion float32
+HEADER_ALLOWANCE = 1 << 20  # bytes by which an update's header may exceed the checkpoint's
+FACT_CHARACTERS_MAX = 255
+METRICS_CHARACTERS_MAX = 65_536
+BLOCK_BYTES = 1 << 20  # digested and checked while it is in cache
+
+_FACTS = ("torch", "cpu", "threads", "seconds")
+_COUNT = re.compile(r"[0-9]{1,16}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """An update that counts, and what its file says of itself."""
+
+    digest: str
+    size: int
+    examples: int
+    metrics: dict[str, float]
+    facts: dict[str, str]  # torch build, CPU capability, threads, seconds
+
+
+def max_bytes(base: Header | None, spec: JobSpec) -> int:
+    """The most bytes that an update to this base may have: what is larger need not be fetched."""
+    return INIT_BYTES_MAX if base is None else base.size + HEADER_ALLOWANCE
+
+
+def examine(
+    path: Path,
+    name: UpdateName,
+    kind: Literal["init", "train"],
+    spec: JobSpec,
+    base: Header | None,
+    digest: str | None,
+) -> Examined:
+    """Read an update whole and say what it is.
+
+    Args:
+        path: the file, ours, which nobody changes meanwhile.
+        name: what its key says; the file must say the same.
+        kind: init for the first model of a job, whose layout nothing tells beforehand.
+        base: the header of the checkpoint that the round started from; None for init.
+        digest: what the completion announced; None where the update was found by listing.
+
+    Raises:
+        UpdateRejected: it does not count; the words name the tensor or the field.
+    """
+    try:
+        header = read_header(path)
+        _check_named(header.metadata, name, kind)
+        _check_layout(header, base)
+    except ObjectDamaged as error:
+        raise UpdateRejected(str(error)) from None
+    examples = _examples(header.metadata, kind)
+    metrics = _metrics(header.metadata)
+    weight = examples if spec.strategy.weighting == "examples" else 1
+    found, complaint = _read(path, header, max(1, weight))
+    if digest is not None and found != digest:
+        raise UpdateRejected(f"digest {found[:12]}… is not the announced {digest[:12]}…: the bytes changed on the way")
+    if complaint:
+        raise UpdateRejected(complaint)
+    return Examined(found, header.size, examples, metrics, _facts(header.metadata))
+
+
+def _check_named(metadata: Mapping[str, str], name: UpdateName, kind: str) -> None:
+    expected = {
+        "warren": "1",
+        "job": name.job,
+        "round": str(name.round),
+        "kind": kind,
+        "client": name.client,
+        "attempt": name.attempt,
+    }
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            seen = shown(metadata[key]) if key in metadata else "nothing"
+            raise UpdateRejected(f"metadata: {key} says {seen}, the key {value!r}")
+
+
+def _check_layout(header: Header, base: Header | None) -> None:
+    layout = read_layout(header, checkpoint=False)
+    if base is None and not layout.trainable:
+        raise UpdateRejected("the model has no trainable tensor")
+    difference = layout.same_as(read_layout(base, checkpoint=True)) if base is not None else None
+    if difference:
+        raise UpdateRejected(difference)
+
+
+def _examples(metadata: Mapping[str, str], kind: str) -> int:
+    text = metadata.get("examples", "")
+    least = 0 if kind == "init" else 1
+    if not _COUNT.match(text) or not least <= int(text) <= EXAMPLES_MAX:
+        raise UpdateRejected(f"metadata: examples is {shown(text)}, not a count from {least} to {EXAMPLES_MAX}")
+    return int(text)
+
+
+def _metrics(metadata: Mapping[str, str]) -> dict[str, float]:
+    """Up to METRICS_MAX finite numbers; what is not finite is dropped, since nothing can be averaged with it."""
+    text = metadata.get("metrics", "{}")
+    try:
+        fields = json.loads(text) if len(text) <= METRICS_CHARACTERS_MAX else None
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise UpdateRejected("metadata: metrics is not a map of numbers, or a very long one")
+    finite = {key: number for key, value in sorted(fields.items()) if (number := _finite(value)) is not None}
+    return {key: finite[key] for key in list(finite)[:METRICS_MAX] if len(key) <= 63}
+
+
+def _finite(value: Any) -> float | None:
+    if not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _facts(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key: metadata[key][:FACT_CHARACTERS_MAX] for key in _FACTS if key in metadata}
+
+
+def _read(path: Path, header: Header, weight: int) -> tuple[str, str | None]:
+    """One pass over the file: its digest, and what is wrong with its values, if anything is."""
+    pages = map_bytes(path, header.size)
+    hasher = blake3(max_threads=1)
+    hasher.update(pages[: header.data_start].numpy().data)
+    complaint: str | None = None
+    for tensor in header.tensors.values():  # in the order of their bytes, without gaps: read_header saw to it
+        data = pages[header.data_start + tensor.start : header.data_start + tensor.end]
+        for block in torch.split(data, BLOCK_BYTES) if len(data) else ():
+            hasher.update(block.numpy().data)
+            complaint = complaint or _complaint(block, tensor, weight)
+    return hasher.hexdigest(), complaint
+
+
+def _complaint(block: torch.Tensor, tensor: TensorSpec, weight: int) -> str | None:
+    """What is wrong with some values of a tensor. `block`: (n,) uint8, whole items."""
+    if tensor.dtype == "BOOL":
+        return f"tensor {shown(tensor.name)} holds bytes that are no truth values" if block.max() > 1 else None
+    if tensor.dtype not in FLOATING:
+        return None
+    if block.storage_offset() % DTYPES[tensor.dtype]:
+        block = block.clone()
+    least, most = (bound.item() for bound in torch.aminmax(block.view(TORCH_DTYPES[tensor.dtype])))
+    largest = max(abs(least), abs(most))
+    if math.isnan(least) or math.isinf(largest):  # aminmax hands NaN on
+        return f"tensor {shown(tensor.name)} holds {'NaN' if math.isnan(least) else 'an infinite value'}"
+    if largest * weight > WEIGHTED_MAX:
+        return f"tensor {shown(tensor.name)} holds {largest:.3g}, too large to be averaged (weight {weight})"
+    return None
