@@ -1,4 +1,4 @@
-"""Where the servers are and who we are there: options, then `WARREN_…`, then the context file, then this machine.
+"""Where the servers are: options, then `WARREN_…`, then the context file, then this machine.
 
 Secrets come from files, the environment or a command, and are never shown: `Addresses` prints without them.
 """
@@ -125,9 +125,7 @@ def _context(name: str | None, path: Path) -> dict[str, Any]:
         return {}
     contexts: dict[str, Any] = fields["contexts"]
     if name not in contexts:
-        raise UsageMistake(
-            f"no context {name!r} in {path}{nearest(name, contexts)} `warren context list` names them."
-        )
+        raise UsageMistake(f"no context {name!r} in {path}{nearest(name, contexts)} `warren context list` names them.")
     for key in contexts[name]:
         if key not in SETTINGS:
             raise UsageMistake(f"{path}: contexts.{name}.{key}: no such setting{nearest(key, SETTINGS)}")
@@ -167,9 +165,7 @@ def _from_context(name: str, value: Any, environment: Mapping[str, str]) -> str:
             return environment[str(what)]
         if how == "command":
             return _from_command(str(what), name)
-    raise UsageMistake(
-        f'{name} in the context file is none of "…", {{ file = … }}, {{ env = … }}, {{ command = … }}.'
-    )
+    raise UsageMistake(f'{name} in the context file is none of "…", {{ file = … }}, {{ env = … }}, {{ command = … }}.')
 
 
 def _from_file(path: Path, name: str) -> str:
@@ -187,9 +183,7 @@ def _from_command(command: str, name: str) -> str:
             shlex.split(command), capture_output=True, text=True, timeout=SECRET_COMMAND_SECONDS, check=False
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise UsageMistake(
-            f"{name}: the command of the context did not run: {type(error).__name__}."
-        ) from None
+        raise UsageMistake(f"{name}: the command of the context did not run: {type(error).__name__}.") from None
     if done.returncode != 0:
         raise UsageMistake(f"{name}: the command of the context ended with {done.returncode}.")
     return done.stdout.strip()
@@ -222,6 +216,4 @@ def _store_keys(values: Mapping[str, str | None]) -> tuple[str, str]:
     if not access and not secret and urlsplit(values["s3"] or "").hostname in LOCAL:
         return "minioadmin", "minioadmin"  # MinIO's own, where nobody chose others
     missing = "WARREN_S3_SECRET_KEY" if access else "WARREN_S3_ACCESS_KEY"
-    raise UsageMistake(
-        f"no credentials for the object store: set {missing} (or {missing}_FILE), or use a context."
-    )
+    raise UsageMistake(f"no credentials for the object store: set {missing} (or {missing}_FILE), or use a context.")

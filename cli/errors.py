@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..broker.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from ..storage.errors import SpecInvalid, StorageError, StorageRefused, StorageUnavailable
+from ..trainer.errors import TrainerError
 
 DONE = 0
 FAILED = 1  # the job failed or was cancelled, or the command could not do what was asked
@@ -39,6 +40,6 @@ def exit_code_of(error: Exception) -> int | None:
         return USAGE
     if isinstance(error, BrokerUnavailable | BrokerRefused | StorageUnavailable | StorageRefused):
         return UNREACHABLE
-    if isinstance(error, BrokerError | StorageError):
+    if isinstance(error, BrokerError | StorageError | TrainerError):
         return FAILED
     return None

@@ -1,4 +1,4 @@
-"""The job file: TOML and the options beside it, to a checked `JobSpec`; each mistake is answered with its line."""
+"""The job file: TOML and options, to a checked `JobSpec`; each mistake is answered with its line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any
 
 from ..storage.errors import SpecInvalid
 from ..storage.job import EvaluateSpec, JobSpec, StrategySpec, TrainSpec, make_spec, seconds
+from ..trainer.task import shipped_names
 from .lazy import nearest
-from .task_source import TaskSource, find_task, shipped_job_file, shipped_names
+from .task_source import TaskSource, find_task, shipped_job_file
 from .toml_text import line_of, read_value, write_toml
 
 JOB_FILE_BYTES_MAX = 1 << 20
@@ -79,8 +80,8 @@ def start_draft(job: str) -> Draft:
         path = shipped_job_file(job)
         return read_job_file(path) if path else Draft({"task": job}, Path())
     raise SpecInvalid(
-        f"{job!r} is neither a job file (.toml), a task (.py), nor a task that ships{nearest(job, shipped_names())} "
-        f"Those that ship: {', '.join(shipped_names())}."
+        f"{job!r} is neither a job file (.toml), a task (.py), nor a task that ships"
+        f"{nearest(job, shipped_names())} Those that ship: {', '.join(shipped_names())}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What services write: a line of text, or of JSON (`WARREN_LOG=json`), with job, round, client and attempt."""
+"""What services write: lines of text, or JSON (`WARREN_LOG=json`), with job, round, client, attempt."""
 
 from __future__ import annotations
 

@@ -25,12 +25,15 @@ COMMANDS = {
 }
 
 
+EXAMPLES = "\b\nExamples:\n  warren run digits --rounds 20\n  warren submit job.toml --follow"
+
+
 @click.group(
     cls=LazyGroup,
     places=COMMANDS,
     package=__package__,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=f"\b\nExamples:\n  warren run digits --rounds 20\n  warren submit job.toml --follow\n\n{EXIT_CODES}",
+    epilog=f"{EXAMPLES}\n\n{EXIT_CODES}",
 )
 @click.version_option(__version__, "--version", message="warren %(version)s")
 @click.option("--debug", is_flag=True, envvar="WARREN_DEBUG", help="Show the traceback of an error.")
@@ -84,7 +87,9 @@ def _failed(error: Exception, debug: bool) -> int:
         click.echo(f"warren: {error}".replace("\n", "\n        "), err=True)
         return code
     where = f"{type(error).__name__}: {error}".rstrip(": ")
-    click.echo(
-        f"warren: not expected: {where}\n        The traceback: the same command with --debug.", err=True
-    )
+    click.echo(f"warren: not expected: {where}\n        The traceback: the same command with --debug.", err=True)
     return FAILED
+
+
+if __name__ == "__main__":
+    main()

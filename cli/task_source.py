@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..storage.errors import SpecInvalid
+from ..trainer.task import SOURCE_BYTES_MAX, shipped, shipped_names
 from .lazy import nearest
 
-SOURCE_BYTES_MAX = 1 << 20
-SHIPPED = Path(__file__).parent.parent / "trainer" / "tasks"
 NEEDED = ("model", "data")
 
 
@@ -30,15 +29,11 @@ class TaskSource:
         return hashlib.sha256(self.body).hexdigest()
 
 
-def shipped_names() -> list[str]:
-    """The tasks that ship, by the name that a job file gives them."""
-    return sorted(path.stem.replace("_", "-") for path in SHIPPED.glob("[a-z]*.py"))
-
-
 def shipped_job_file(name: str) -> Path | None:
     """The job file that ships with a task: what `warren run NAME` runs."""
-    path = SHIPPED / f"{name.replace('-', '_')}.toml"
-    return path if name in shipped_names() and path.is_file() else None
+    task = shipped(name)
+    path = task.with_suffix(".toml") if task else None
+    return path if path and path.is_file() else None
 
 
 def find_task(task: str, folder: Path) -> TaskSource:
@@ -53,13 +48,13 @@ def find_task(task: str, folder: Path) -> TaskSource:
     """
     if task.endswith(".py"):
         path = folder / task
-    elif task in shipped_names():
-        path = SHIPPED / f"{task.replace('-', '_')}.py"
+    elif found := shipped(task):
+        path = found
     else:
         known = ", ".join(shipped_names())
         raise SpecInvalid(
-            f"task {task!r} is neither a file (ending in .py) nor one that ships{nearest(task, shipped_names())} "
-            f"Those that ship: {known}."
+            f"task {task!r} is neither a file (ending in .py) nor one that ships"
+            f"{nearest(task, shipped_names())} Those that ship: {known}."
         )
     return _looked_over(TaskSource(path.stem, path.name, _read(path)))
 
@@ -77,9 +72,7 @@ def _read(path: Path) -> bytes:
 
 def _looked_over(source: TaskSource) -> TaskSource:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", source.file):
-        raise SpecInvalid(
-            f"task: {source.file!r} has more in its name than letters, digits, '_', '.' and '-'."
-        )
+        raise SpecInvalid(f"task: {source.file!r} has more in its name than letters, digits, '_', '.' and '-'.")
     try:
         tree = ast.parse(source.body, source.file)
     except SyntaxError as error:
@@ -89,9 +82,7 @@ def _looked_over(source: TaskSource) -> TaskSource:
     bound = _bound(tree)
     for name in NEEDED:
         if name not in bound and "*" not in bound:
-            raise SpecInvalid(
-                f"{source.file} defines no {name}(): a task needs model(…) and data(client, …)."
-            )
+            raise SpecInvalid(f"{source.file} defines no {name}(): a task needs model(…) and data(client, …).")
     return source
 
 
@@ -107,11 +98,7 @@ def _bound(tree: ast.Module) -> set[str]:
             names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names.update(
-                leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)
-            )
+            names.update(leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name))
         else:
-            waiting.extend(
-                child for child in ast.walk(node) if isinstance(child, ast.stmt) and child is not node
-            )
+            waiting.extend(child for child in ast.walk(node) if isinstance(child, ast.stmt) and child is not node)
     return names

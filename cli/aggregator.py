@@ -1,0 +1,44 @@
+"""`warren aggregator`: start one, list those that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import options
+
+
+@click.group()
+def aggregator() -> None:
+    """Start an aggregator, or list those that are there."""
+
+
+@aggregator.command(
+    epilog="\b\nExamples:\n  warren aggregator start\n  WARREN_LOG=json warren aggregator start --name agg-1"
+)
+@click.option(
+    "--name", metavar="NAME", envvar="WARREN_NAME", help="Shown in lists; default: this machine's and chance."
+)
+@click.option(
+    "--scratch",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="WARREN_SCRATCH",
+    help="A folder for updates on their way; default: a temporary one.",
+)
+@options.servers
+def start(name: str | None, scratch: Path | None, servers: options.Given) -> int:
+    """Lead jobs until stopped. Several share the jobs; SIGTERM hands them over."""
+    from .services import run_aggregator
+
+    return run_aggregator(servers, name, scratch)
+
+
+@aggregator.command("list")
+@options.as_json
+@options.servers
+def list_aggregators(as_json: bool, servers: options.Given) -> None:
+    """The aggregators that are there."""
+    from .services import print_presences
+
+    print_presences(servers, "aggregator", as_json=as_json)

@@ -1,0 +1,65 @@
+"""`warren context`: named sets of addresses, kept in one file of this user's."""
+
+from __future__ import annotations
+
+import click
+
+from . import options
+
+_SOURCES = "file:PATH, env:NAME or command:LINE"
+
+
+@click.group(
+    epilog="\b\nExamples:\n"
+    "  warren context add lab --amqp amqps://me@mq.lab:5671/ --amqp-password file:~/.mq\n"
+    "  warren context add lab --s3 https://s3.lab --s3-access-key me --s3-secret-key env:LAB_SECRET\n"
+    "  warren context use lab"
+)
+def context() -> None:
+    """Named sets of addresses. Secrets stay in files, the environment, or a password manager."""
+
+
+@context.command("list")
+@options.as_json
+def list_contexts(as_json: bool) -> None:
+    """The contexts; the one in use is marked."""
+    from .context_file import print_contexts
+
+    print_contexts(as_json=as_json)
+
+
+@context.command()
+@options.servers
+def show(servers: options.Given) -> None:
+    """The addresses that commands would use now, without secrets."""
+    from .context import resolve
+
+    for name, value in resolve(servers).shown().items():
+        click.echo(f"{name:<7} {value}")
+
+
+@context.command()
+@click.argument("name")
+def use(name: str) -> None:
+    """Use this context from now on."""
+    from .context_file import use_context
+
+    use_context(name)
+    click.echo(f"using {name}")
+
+
+@context.command()
+@click.argument("name")
+@click.option("--amqp", metavar="URL", help="RabbitMQ, with the user's name and no password.")
+@click.option("--amqp-password", metavar="WHERE", help=_SOURCES)
+@click.option("--redis", metavar="URL", help="Redis, with the user's name and no password.")
+@click.option("--redis-password", metavar="WHERE", help=_SOURCES)
+@click.option("--s3", metavar="URL", help="MinIO, or another S3.")
+@click.option("--s3-access-key", metavar="KEY", help="The access key's name.")
+@click.option("--s3-secret-key", metavar="WHERE", help=_SOURCES)
+@click.option("--bucket", "s3_bucket", metavar="NAME", help="The bucket.")
+def add(name: str, **given: str | None) -> None:
+    """Add a context, or change those settings of it that are given."""
+    from .context_file import add_context
+
+    click.echo(f"added {name} to {add_context(name, given)}")

@@ -1,0 +1,193 @@
+"""A job as a picture in the terminal: made from a status, readable at 80 columns; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from .status import JobStatus
+
+STATE_STYLES = {
+    "running": "bold green",
+    "waiting": "bold yellow",
+    "paused": "bold yellow",
+    "cancelled": "bold red",
+    "failed": "bold red",
+    "done": "bold green",
+}
+CLIENT_MARKS = {
+    "valid": ("✓", "green"),
+    "rejected": ("✗", "red"),
+    "failed": ("✗", "red"),
+    "asked": ("·", "yellow"),
+}
+CLIENTS_SHOWN = 60  # above it, counts and the names of those still missing
+NAMES_SHOWN = 8
+CURVE_WIDTH = 28
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def render(status: JobStatus) -> RenderableType:
+    """The whole display of one job."""
+    parts: list[RenderableType] = [_title(status), _rows(status)]
+    parts += [Text(f"! {warning}", style="yellow") for warning in status.warnings]
+    if status.reason and status.state != "running":
+        parts.append(Text(f"{status.state}: {status.reason}", style=STATE_STYLES[status.state]))
+    return Group(*parts)
+
+
+def _title(status: JobStatus) -> RenderableType:
+    spec = status.spec
+    line = Table.grid(expand=True)
+    line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    line.add_column(justify="right", no_wrap=True)
+    what = f"  {spec.strategy.name}, {spec.update}, {_members(status)}"
+    left = Text.assemble((status.job, "bold"), (what, "dim"))
+    line.add_row(left, Text(status.state, style=STATE_STYLES[status.state]))
+    return line
+
+
+def _members(status: JobStatus) -> str:
+    spec = status.spec
+    who = f"{len(spec.sites)} sites" if spec.sites else f"{spec.clients} clients"
+    return who if spec.asked == len(spec.client_names) else f"{spec.asked} of {who} a round"
+
+
+def _rows(status: JobStatus) -> RenderableType:
+    rows = Table.grid(padding=(0, 2), expand=True)
+    rows.add_column(style="dim", no_wrap=True, width=9)
+    rows.add_column(ratio=1)
+    rows.add_row("rounds", _rounds(status))
+    if not status.ended:
+        rows.add_row("round", _now(status))
+        rows.add_row("clients", _clients(status))
+        rows.add_row("trainers", _trainers(status))
+    for name in _curve_names(status):
+        rows.add_row(name, _curve(status, name))
+    if trouble := _trouble(status):
+        rows.add_row("trouble", trouble)
+    return rows
+
+
+def _rounds(status: JobStatus) -> RenderableType:
+    line = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=status.spec.rounds, completed=status.rounds_done, width=CURVE_WIDTH)
+    left = status.seconds_left
+    tail = "" if left is None else f"about {clock(left)} left"
+    line.add_row(bar, f"{status.rounds_done} of {status.spec.rounds}", Text(tail, style="dim"))
+    return line
+
+
+def _now(status: JobStatus) -> Text:
+    now = status.now
+    if not now.asked:
+        return Text("no round is open yet" if not status.results else "between rounds", style="dim")
+    name = "0 (the initial model)" if now.round == 0 else str(now.round)
+    text = Text.assemble(f"{name}  ", (f"{now.valid} of {now.asked} in", "bold"), f"  quorum {now.quorum}")
+    if now.rejected + now.failed:
+        text.append(f"  {now.rejected} rejected, {now.failed} failed", style="red")
+    if now.deadline_left is not None:
+        text.append(f"  closes in {clock(now.deadline_left)} at the latest", style="dim")
+    if now.extension:
+        text.append(f"  extended {now.extension} times", style="yellow")
+    return text
+
+
+def _clients(status: JobStatus) -> Text:
+    clients = status.now.clients
+    if not clients:
+        return Text("-", style="dim")
+    busy = {one.fields.get("client") for one in status.trainers if one.fields.get("job") == status.job}
+    if len(clients) <= CLIENTS_SHOWN:
+        return Text(" ").join(_client(name, state, name in busy) for name, state in sorted(clients.items()))
+    missing = sorted(name for name, state in clients.items() if state == "asked")
+    return Text(f"missing: {some(missing) or 'nobody'}")
+
+
+def _client(name: str, state: str, busy: bool) -> Text:
+    mark, style = CLIENT_MARKS.get(state, ("?", "dim"))
+    if busy and state == "asked":
+        mark, style = "▸", "cyan"  # a trainer has it in hand
+    return Text(f"{mark}{name}", style=style)
+
+
+def _trainers(status: JobStatus) -> Text:
+    if not status.trainers:
+        return Text("none", style="dim")
+    working = [one for one in status.trainers if one.fields.get("job") == status.job]
+    text = Text(f"{len(status.trainers)} there, {len(working)} at work on this job")
+    elsewhere = [one for one in status.trainers if one.fields.get("job") not in ("", None, status.job)]
+    if elsewhere:
+        text.append(f", {len(elsewhere)} on others", style="dim")
+    return text
+
+
+def _curve_names(status: JobStatus) -> list[str]:
+    known: dict[str, None] = {}
+    for result in status.results[-3:]:
+        evaluation = result.evaluation
+        for name in (*result.manifest.metrics, *(evaluation.validation if evaluation else ())):
+            known[name] = None
+    first = [name for name in ("loss", "accuracy") if name in known]
+    return [*first, *(name for name in known if name not in first)][:4]
+
+
+def _curve(status: JobStatus, name: str) -> Text:
+    values = status.series(name)
+    text = Text.assemble((curve(values, CURVE_WIDTH), "cyan"), "  ", (f"{values[-1]:.4g}", "bold"))
+    best = min(values) if name == "loss" else max(values)
+    text.append(f"  best {best:.4g}  {_place(status, name)}", style="dim")
+    return text
+
+
+def _place(status: JobStatus, name: str) -> str:
+    evaluation = status.last_evaluation
+    if evaluation is not None and name in evaluation.held_out:
+        return "on held-out data"
+    return "on validation shares" if evaluation is not None and name in evaluation.validation else "in training"
+
+
+def _trouble(status: JobStatus) -> Text | None:
+    """Who failed, was rejected or stayed silent in the last round."""
+    if not status.results:
+        return None
+    last = status.results[-1].manifest
+    lines = [
+        f"round {last.round}: {client} {what}: {why}"
+        for what, clients in (("rejected", last.rejected), ("failed", last.failed), ("silent", last.silent))
+        for client, why in clients.items()
+    ]
+    return (
+        Text("\n".join(lines[:4] + ([f"and {len(lines) - 4} more"] if len(lines) > 4 else [])), "red")
+        if lines
+        else None
+    )
+
+
+def curve(values: Sequence[float], width: int) -> str:
+    """The last values as a line of bars, between their lowest and highest."""
+    shown = [value for value in values if abs(value) != float("inf") and value == value][-width:]
+    if not shown:
+        return " " * width
+    low, high = min(shown), max(shown)
+    steps = len(_BARS) - 1
+    heights = (round((value - low) / (high - low) * steps) if high > low else steps // 2 for value in shown)
+    return "".join(_BARS[height] for height in heights).ljust(width)
+
+
+def some(names: Iterable[str], most: int = NAMES_SHOWN) -> str:
+    """`a, b, c and 4 more`."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `12:30`, `1:02:03`."""
+    whole = max(0, round(seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

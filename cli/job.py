@@ -1,0 +1,86 @@
+"""`warren job`: list and show jobs; pause, resume and cancel them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from . import options
+
+Command = Literal["pause", "resume", "cancel"]
+
+
+@click.group(epilog="\b\nExamples:\n  warren job list\n  warren job show @last\n  warren job pause lung-4")
+def job() -> None:
+    """List, show, pause, resume and cancel jobs. A job is an id, the unique start of one, or @last."""
+
+
+@job.command("list")
+@options.as_json
+@options.store
+@options.servers
+def list_jobs(as_json: bool, store: Path | None, servers: options.Given) -> None:
+    """The jobs, newest first."""
+    from .connect import open_view
+    from .job_report import print_jobs
+
+    with open_view(servers, store) as view:
+        print_jobs(view, as_json=as_json)
+
+
+@job.command()
+@click.argument("job")
+@options.as_json
+@options.store
+@options.servers
+def show(job: str, as_json: bool, store: Path | None, servers: options.Given) -> None:
+    """One job: its settings, every round with who counted and why others did not, and its results."""
+    from .connect import open_view
+    from .job_report import print_job
+    from .jobs import find_job
+
+    with open_view(servers, store) as view:
+        print_job(view, find_job(view, job), as_json=as_json)
+
+
+@job.command(epilog="\b\nExample:\n  warren job pause @last --reason 'disk is nearly full'")
+@click.argument("job")
+@click.option("--reason", default="", help="Kept with the job.")
+@options.store
+@options.servers
+def pause(job: str, reason: str, store: Path | None, servers: options.Given) -> None:
+    """Stop a job after its frozen round; training stops at the next batch."""
+    _command("pause", "paused", job, reason, store, servers)
+
+
+@job.command()
+@click.argument("job")
+@click.option("--reason", default="", help="Kept with the job.")
+@options.store
+@options.servers
+def resume(job: str, reason: str, store: Path | None, servers: options.Given) -> None:
+    """Let a paused job go on; its round is asked again."""
+    _command("resume", "resumed", job, reason, store, servers)
+
+
+@job.command()
+@click.argument("job")
+@click.option("--reason", default="", help="Kept with the job.")
+@options.store
+@options.servers
+def cancel(job: str, reason: str, store: Path | None, servers: options.Given) -> None:
+    """End a job; what it has made stays."""
+    _command("cancel", "cancelled", job, reason, store, servers)
+
+
+def _command(command: Command, done: str, job: str, reason: str, store: Path | None, servers: options.Given) -> None:
+    from .connect import open_view
+    from .jobs import command_job, find_job
+
+    with open_view(servers, store) as view:
+        found = find_job(view, job)
+        written, _ = command_job(view, found, command, reason)
+    already = "" if written else " already (nothing written)"
+    click.echo(f"{found} {done if written or command != 'resume' else 'runs'}{already}")

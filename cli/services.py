@@ -1,0 +1,116 @@
+"""Runs the two services over the servers, until they are asked to stop; lists those that are there."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ..broker.topology import SUBMISSIONS, evaluations_queue, rounds_queue
+from ..storage.errors import StorageUnavailable
+from .connect import open_servers, open_view
+from .log import start_logging
+from .names import service_name, source_of
+from .options import Given
+from .signals import stop_on_signals
+from .tables import print_table
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerOptions:
+    """What `warren trainer start` was told."""
+
+    pool: str | None
+    site: str | None
+    device: str
+    data_dir: Path | None
+    loader: Path | None
+    tasks: Path | None
+    accept_code: bool
+    name: str | None
+    cache: Path | None
+
+
+def run_aggregator(given: Given, name: str | None, scratch: Path | None) -> int:
+    """Lead jobs until stopped. Returns the exit code."""
+    from ..aggregator.service import Aggregator
+
+    start_logging()
+    name = service_name(name)
+    stop = stop_on_signals()
+    with open_servers(given, name) as servers, _folder(scratch) as folder:
+        servers.broker.declare([SUBMISSIONS])
+        servers.ledger.now()
+        Aggregator(servers.store, servers.broker, servers.news, servers.ledger, name=name, scratch=folder).run(stop)
+    return 0
+
+
+def run_trainer(given: Given, told: TrainerOptions) -> int:
+    """Take round jobs until stopped. Returns the exit code."""
+    from ..trainer.process import TrainingProcess
+    from ..trainer.worker import Worker
+
+    source = source_of(told.pool, told.site)
+    start_logging()
+    name = service_name(told.name, told.site or "")
+    stop = stop_on_signals()
+    with (
+        open_servers(given, name) as servers,
+        _folder(told.cache) as folder,
+        closing(TrainingProcess(told.device, told.data_dir, told.loader)) as training,
+    ):
+        servers.broker.declare([rounds_queue(source), evaluations_queue(source)])
+        servers.ledger.now()
+        device = training.facts().device
+        Worker(
+            servers.store,
+            servers.broker,
+            servers.news,
+            servers.ledger,
+            training,
+            name=name,
+            source=source,
+            tasks_dir=told.tasks,
+            accept_code=told.accept_code,
+            cache=folder,
+            device=device,
+        ).run(stop)
+    return 0
+
+
+@contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    """The folder to work in: the one that was named, kept; or a temporary one."""
+    if given is None:
+        with tempfile.TemporaryDirectory(prefix="warren-", ignore_cleanup_errors=True) as made:
+            yield Path(made)
+        return
+    try:
+        given.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageUnavailable(f"{given}: {error.strerror}") from None
+    yield given
+
+
+def print_presences(given: Given, kind: str, *, as_json: bool) -> None:
+    """Who of this kind is there."""
+    with open_view(given, None) as view:
+        assert view.ledger is not None
+        found = view.ledger.presences(kind)
+    if as_json:
+        for one in found:
+            click.echo(json.dumps({"name": one.id, **one.fields}, ensure_ascii=False))
+        return
+    if not found:
+        click.echo(f"no {kind} is there: start one with `warren {kind} start`", err=True)
+        return
+    columns = [name for name in _COLUMNS if any(one.fields.get(name) for one in found)]
+    print_table(["name", *columns], [[one.id, *(one.fields.get(name, "") for name in columns)] for one in found])
+
+
+_COLUMNS = ("source", "host", "device", "state", "jobs", "job", "round", "client", "version")

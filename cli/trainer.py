@@ -1,0 +1,71 @@
+"""`warren trainer`: start one, list those that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import options
+
+_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
+
+@click.group()
+def trainer() -> None:
+    """Start a trainer, or list those that are there."""
+
+
+@trainer.command(
+    epilog="\b\nExamples:\n  warren trainer start --accept-code\n"
+    "  warren trainer start --site st-mary --tasks /srv/tasks --data-dir /srv/scans --data loader.py"
+)
+@click.option("--pool", metavar="NAME", envvar="WARREN_POOL", help="Take from this pool (default: default).")
+@click.option("--site", metavar="NAME", envvar="WARREN_SITE", help="Be this site.")
+@click.option("--device", default="auto", show_default=True, envvar="WARREN_DEVICE", help="auto, cpu or cuda:0, …")
+@click.option("--data-dir", type=_FOLDER, envvar="WARREN_DATA_DIR", help="Given to the task as client.data_dir.")
+@click.option(
+    "--data",
+    "loader",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    envvar="WARREN_DATA",
+    help="A file with a data(client) of this site's own, used instead of the task's.",
+)
+@click.option("--tasks", type=_FOLDER, envvar="WARREN_TASKS", help="A folder of task files that may run here.")
+@click.option("--accept-code", is_flag=True, envvar="WARREN_ACCEPT_CODE", help="Run the task that comes with a job.")
+@click.option(
+    "--name", metavar="NAME", envvar="WARREN_NAME", help="Shown in lists; default: this machine's and chance."
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="WARREN_CACHE",
+    help="A folder for checkpoints and updates on their way; default: a temporary one.",
+)
+@options.servers
+def start(
+    pool: str | None,
+    site: str | None,
+    device: str,
+    data_dir: Path | None,
+    loader: Path | None,
+    tasks: Path | None,
+    accept_code: bool,
+    name: str | None,
+    cache: Path | None,
+    servers: options.Given,
+) -> int:
+    """Take round jobs and train, until stopped. SIGTERM finishes or hands back the one in hand."""
+    from .services import TrainerOptions, run_trainer
+
+    return run_trainer(servers, TrainerOptions(pool, site, device, data_dir, loader, tasks, accept_code, name, cache))
+
+
+@trainer.command("list")
+@options.as_json
+@options.servers
+def list_trainers(as_json: bool, servers: options.Given) -> None:
+    """The trainers that are there, and what each is at."""
+    from .services import print_presences
+
+    print_presences(servers, "trainer", as_json=as_json)
