@@ -61,9 +61,7 @@ class MemoryBroker:
         for message in messages:
             if len(message.body) > MESSAGE_BYTES_MAX:
                 size = len(message.body)
-                raise BrokerRefused(
-                    f"a message of {size} bytes to {message.queue} is over {MESSAGE_BYTES_MAX}"
-                )
+                raise BrokerRefused(f"a message of {size} bytes to {message.queue} is over {MESSAGE_BYTES_MAX}")
         missing: dict[str, None] = {}
         with self._changed:
             self._check_open()
@@ -159,9 +157,7 @@ class MemoryBroker:
             self._bury(delivery, "delivery_limit")
             return
         again = replace(message, returns=message.returns + 1)
-        place = next(
-            (at for at, other in enumerate(queue.ready) if other.number > again.number), len(queue.ready)
-        )
+        place = next((at for at, other in enumerate(queue.ready) if other.number > again.number), len(queue.ready))
         queue.ready.insert(place, again)
 
     def _bury(self, delivery: MemoryDelivery, reason: str) -> None:

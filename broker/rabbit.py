@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pika
 
-from .errors import BrokerRefused
+from .errors import BrokerRefused, BrokerUnavailable
 from .ports import Consumer, Outgoing
 from .rabbit_consumer import RabbitConsumer
 from .rabbit_link import (
@@ -33,9 +33,7 @@ from .topology import DEAD_LETTERS, ROUNDS_DEAD, arguments
 DECLARE_SECONDS = 0.5  # more for each queue of a call
 
 if logging.getLogger("pika").level == logging.NOTSET:
-    logging.getLogger("pika").setLevel(
-        logging.CRITICAL
-    )  # what it logs as errors we raise, or heal and log ourselves
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # what it logs as errors we raise, or heal and log ourselves
 
 
 class RabbitBroker:
@@ -74,6 +72,7 @@ class RabbitBroker:
         self._work = Link(work, self.address)
         self._publisher_lock = threading.Lock()
         self._publisher: tuple[Link, Publisher] | None = None
+        self._closed = False
         self._consumers: list[RabbitConsumer] = []
 
     def declare(self, queues: Sequence[str]) -> None:
@@ -106,6 +105,8 @@ class RabbitBroker:
     def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publish all; returns when RabbitMQ has confirmed each one. See `Publisher.publish`."""
         with self._publisher_lock:
+            if self._closed:
+                raise BrokerUnavailable(f"the connection to {self.address} was closed")
             if self._publisher is None:
                 link = Link(self._publishing, self.address)
                 self._publisher = (link, Publisher(link, self._publish_seconds))
@@ -146,7 +147,7 @@ class RabbitBroker:
             consumer.close()
         self._work.close()
         with self._publisher_lock:
-            publisher = self._publisher
+            self._closed, publisher = True, self._publisher
         if publisher is not None:
             publisher[0].close()
 
@@ -166,9 +167,7 @@ class RabbitBroker:
         return channel
 
 
-def _parameters(
-    url: str, name: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None
-) -> Any:
+def _parameters(url: str, name: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> Any:
     parts = urlsplit(url)
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
         raise BrokerRefused("the broker's address must look like amqp://user:password@host:5672/vhost")
@@ -176,9 +175,7 @@ def _parameters(
         parameters = pika.URLParameters(url)
     except (ValueError, TypeError):
         # pika's words may hold the password
-        raise BrokerRefused(
-            f"the broker's address at {parts.hostname} can't be read: check port and vhost"
-        ) from None
+        raise BrokerRefused(f"the broker's address at {parts.hostname} can't be read: check port and vhost") from None
     parameters.heartbeat = parameters.heartbeat or HEARTBEAT_SECONDS
     parameters.blocked_connection_timeout = None  # the publisher waits, the connection stays
     parameters.socket_timeout = parameters.stack_timeout = ATTEMPT_SECONDS_MAX

@@ -1,145 +1,43 @@
-"""Taking from RabbitMQ: a channel for each queue, made again whenever it is lost."""
+"""Taking from several RabbitMQ queues, the earlier first, and leaving to others what a busy consumer can't do."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from .errors import BrokerError, BrokerRefused, BrokerUnavailable
 from .ports import Delivery
-from .rabbit_link import CLOSE_SECONDS_MAX, Link, Session, channel_failure
+from .rabbit_link import CLOSE_SECONDS_MAX, Link, Session
+from .rabbit_tap import WAKE_SECONDS_MAX, RabbitDelivery, Tap
 
-REOPEN_SECONDS_MIN, REOPEN_SECONDS_MAX = 0.1, 5.0
-DELIVERIES_MAX = 1 << 31  # of the count in a header, which another publisher may have written
+BUSY_SECONDS = 0.25  # after it, the queues that are not worked on rest; short jobs don't pay for it
+IDLE_SECONDS = 0.05  # without work, before later queues that rest are woken: the earlier ones come first
 
 _log = logging.getLogger(__name__)
 
 
-class RabbitDelivery:
-    """One message, tied to the channel that brought it: when that is gone, its verbs do nothing."""
-
-    def __init__(
-        self, session: Session, channel: Any, tag: int, queue: str, body: bytes, headers: Mapping[str, Any]
-    ):
-        self.queue = queue
-        self.body = body
-        self.headers: Mapping[str, str] = {
-            key: value for key, value in headers.items() if isinstance(value, str)
-        }
-        count = headers.get("x-delivery-count", 0)
-        self.deliveries_before = count if isinstance(count, int) and 0 <= count < DELIVERIES_MAX else 0
-        self._session, self._channel, self._tag = session, channel, tag
-        self._unsettled = threading.Lock()  # taken by the first verb and never given back
-
-    def ack(self) -> None:
-        self._settle("basic_ack")
-
-    def requeue(self) -> None:
-        # RabbitMQ 4.3 does not count a nack towards the delivery limit; 3.10 counts nack and reject alike.
-        self._settle("basic_nack", requeue=True)
-
-    def dead_letter(self) -> None:
-        self._settle("basic_reject", requeue=False)
-
-    def _settle(self, verb: str, **options: bool) -> None:
-        if not self._unsettled.acquire(blocking=False):
-            return
-        channel, tag = self._channel, self._tag
-        self._session.post(lambda: channel.is_open and getattr(channel, verb)(tag, **options))
-
-
-class _Tap:
-    """One queue's channel. Everything here runs on the loop's thread."""
-
-    def __init__(self, owner: RabbitConsumer, queue: str, prefetch: int) -> None:
-        self.queue = queue
-        self.flowing = False
-        self._owner, self._prefetch = owner, prefetch
-        self._session: Session | None = None
-        self._channel: Any = None
-        self._pause = REOPEN_SECONDS_MIN
-        self._cancelled = False
-
-    def open(self, session: Session) -> None:
-        self._session, self._cancelled = session, False
-        self._channel = session.connection.channel(on_open_callback=self._opened)
-        self._channel.add_on_close_callback(self._closed)
-
-    def shut(self) -> None:
-        if self._channel is None or self._channel.is_closed:
-            self._owner.tap_shut(self)
-        elif not self._channel.is_closing:
-            self._channel.close()
-
-    def lost(self) -> None:
-        """The connection is gone, and the channel with it."""
-        self._session, self._channel, self.flowing = None, None, False
-
-    def _opened(self, channel: Any) -> None:
-        # A deleted queue cancels the consumer and leaves the channel open; so does 4.3's consumer timeout.
-        channel.add_on_cancel_callback(lambda _: self._cancel())
-        channel.basic_qos(prefetch_count=self._prefetch, callback=lambda _: self._consume(channel))
-
-    def _cancel(self) -> None:
-        self._cancelled = True
-        self.shut()
-
-    def _consume(self, channel: Any) -> None:
-        if channel.is_open:
-            tag = f"{self._owner.name}.{uuid.uuid4().hex[:8]}"
-            channel.basic_consume(
-                self.queue, self._message, consumer_tag=tag, callback=lambda _: self._flows()
-            )
-
-    def _flows(self) -> None:
-        self.flowing, self._pause = True, REOPEN_SECONDS_MIN
-        self._owner.tap_flows()
-
-    def _message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        if self._session is not None:
-            headers = properties.headers or {}
-            self._owner.hold(
-                RabbitDelivery(self._session, channel, method.delivery_tag, self.queue, body, headers)
-            )
-
-    def _closed(self, channel: Any, reason: BaseException) -> None:
-        if channel is not self._channel:
-            return
-        self.flowing = False
-        self._owner.tap_shut(self)
-        session = self._session
-        if session is None or self._owner.closing or session.connection.is_closed:
-            return
-        if self._cancelled:
-            words = f"{self._owner.address}: RabbitMQ cancelled the consumer of {self.queue}"
-            self._owner.tap_failed(BrokerUnavailable(words))
-        else:
-            self._owner.tap_failed(channel_failure(reason, self._owner.address))
-        session.later(self._pause, lambda: self._reopen(session))
-        self._pause = min(REOPEN_SECONDS_MAX, self._pause * 2)
-
-    def _reopen(self, session: Session) -> None:
-        if session is self._session and not self._owner.closing:
-            self.open(session)
-
-
 class RabbitConsumer:
-    """Takes from several queues, the earlier ones first. Implements `ports.Consumer`."""
+    """Takes from several queues, the earlier ones first. Implements `ports.Consumer`.
+
+    RabbitMQ sends up to `prefetch` of each queue ahead. While `prefetch` deliveries are being worked on, the
+    other queues rest and what came from them goes back, once: so that an evaluation does not keep a training
+    job from an idle trainer, nor the other way round.
+    """
 
     def __init__(self, link: Link, name: str, queues: Sequence[str], prefetch: int) -> None:
         self.name, self.address = name, link.address
         self.closing = False
-        self._link = link
+        self._link, self._prefetch = link, prefetch
         self._held: dict[str, deque[RabbitDelivery]] = {queue: deque() for queue in queues}
-        self._taps = [_Tap(self, queue, prefetch) for queue in self._held]
+        self._taps = [Tap(self, queue, prefetch) for queue in self._held]
         self._changed = threading.Condition()
         self._refusal: BrokerRefused | None = None
-        self._open: set[_Tap] = set()
+        self._open: set[Tap] = set()
+        self._out: set[RabbitDelivery] = set()  # handed out and not settled
+        self._last = 0  # the place of the queue last taken from
         link.add(self)
 
     def take(self, timeout_seconds: float) -> Delivery | None:
@@ -149,18 +47,19 @@ class RabbitConsumer:
             BrokerRefused: a queue is gone or may not be read, or the user may no longer connect. The consumer
                 goes on trying in the background.
         """
-        deadline = time.monotonic() + timeout_seconds
+        start = time.monotonic()
         with self._changed:
             while True:
-                waiting = next((held for held in self._held.values() if held), None)
-                if waiting is not None:
-                    return waiting.popleft()
+                found, pause = self._look(time.monotonic() - start)
+                if found is not None:
+                    self._hand_out(found)
+                    return found
                 if self._refusal is not None:
                     raise BrokerRefused(str(self._refusal))
-                remaining = deadline - time.monotonic()
+                remaining = start + timeout_seconds - time.monotonic()
                 if remaining <= 0 or self.closing:
                     return None
-                self._changed.wait(remaining)
+                self._changed.wait(min(remaining, pause))
 
     def wait_until_flowing(self, seconds: float) -> None:
         """Return once every queue is being consumed.
@@ -195,6 +94,41 @@ class RabbitConsumer:
             for held in self._held.values():
                 held.clear()
 
+    def _look(self, waited: float) -> tuple[RabbitDelivery | None, float]:
+        """What to hand out now, or how long at most to wait before looking again. Under the lock."""
+        now, pause = time.monotonic(), threading.TIMEOUT_MAX
+        for place, tap in enumerate(self._taps):
+            if held := self._held[tap.queue]:
+                self._last = place
+                return held.popleft(), 0.0
+            if tap.resting:
+                if place < self._last or waited >= IDLE_SECONDS:
+                    self._link.post(tap.wake)
+                    return None, WAKE_SECONDS_MAX
+                pause = IDLE_SECONDS - waited
+            elif now < tap.quiet_at:
+                return None, tap.quiet_at - now
+        return None, pause
+
+    def _hand_out(self, delivery: RabbitDelivery) -> None:
+        self._out.add(delivery)
+        if len(self._taps) > 1 and len(self._out) >= self._prefetch:
+            self._link.later(BUSY_SECONDS, lambda: self._rest(delivery))
+
+    def _rest(self, delivery: RabbitDelivery) -> None:
+        back: list[RabbitDelivery] = []
+        with self._changed:
+            if self.closing or delivery not in self._out or len(self._out) < self._prefetch:
+                return
+            for tap in self._taps:
+                if tap.queue != delivery.queue:
+                    tap.rest()
+                    held = self._held[tap.queue]
+                    back += [one for one in held if not one.deliveries_before]  # 3.10 counts each return
+                    self._held[tap.queue] = deque(one for one in held if one.deliveries_before)
+        for one in back:
+            one.requeue()
+
     def _shut(self) -> None:
         for tap in self._taps:
             tap.shut()
@@ -214,6 +148,7 @@ class RabbitConsumer:
                 tap.lost()
                 self._held[tap.queue].clear()  # the broker delivers them again
             self._open.clear()
+            self._out.clear()
             self._refusal = reason if isinstance(reason, BrokerRefused) else None
             self._changed.notify_all()
 
@@ -222,15 +157,20 @@ class RabbitConsumer:
             self._held[delivery.queue].append(delivery)
             self._changed.notify_all()
 
+    def settled(self, delivery: RabbitDelivery) -> None:
+        with self._changed:
+            self._out.discard(delivery)
+
     def tap_flows(self) -> None:
         with self._changed:
-            if all(tap.flowing for tap in self._taps):
+            if all(tap.flowing or tap.resting for tap in self._taps):
                 self._refusal = None
             self._changed.notify_all()
 
-    def tap_shut(self, tap: _Tap) -> None:
+    def tap_shut(self, tap: Tap) -> None:
         with self._changed:
             self._held[tap.queue].clear()
+            self._out = {delivery for delivery in self._out if delivery.queue != tap.queue}
             self._open.discard(tap)
             self._changed.notify_all()
 

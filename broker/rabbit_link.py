@@ -85,9 +85,7 @@ class Session:
     def _run(self, act: Callable[[], object]) -> None:
         try:
             act()
-        except (
-            AMQPError
-        ) as error:  # the channel or connection closed under it: its own callback tells the rest
+        except AMQPError as error:  # the channel or connection closed under it: its own callback tells the rest
             _log.debug("the connection changed under a call: %r", error)
 
 
@@ -131,6 +129,13 @@ class Link:
         with self._changed:
             if self._session is not None:
                 self._session.post(act)
+
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
+        """As `post`, after so long; not if the connection breaks before."""
+        with self._changed:
+            session = self._session
+            if session is not None:
+                session.post(lambda: session.later(seconds, act))
 
     def session(self, deadline: float) -> Session:
         """The open connection; waits for it until `deadline` (of time.monotonic).
@@ -213,9 +218,7 @@ class Link:
         except Exception:  # a mistake of ours or pika's costs this connection, not the thread
             _log.exception("the connection to %s failed within", self.address)
         opened = self._session is session
-        self._ended(
-            session, outcome[0] if outcome else BrokerUnavailable(f"{self.address}: connection closed")
-        )
+        self._ended(session, outcome[0] if outcome else BrokerUnavailable(f"{self.address}: connection closed"))
         loop.close()
         return opened
 
@@ -258,9 +261,7 @@ def failure(error: BaseException, address: str) -> BrokerError:
     text = _deepest(error)
     found = _CLOSED_BY_BROKER.search(text)
     if found and int(found[1]) == 403:
-        return BrokerRefused(
-            f"{address} refuses the user or the password. Check both in the broker's address."
-        )
+        return BrokerRefused(f"{address} refuses the user or the password. Check both in the broker's address.")
     if found and int(found[1]) == 530:
         return BrokerRefused(f"{address}: {found[2][:200]}. Make the vhost, or give the user rights to it.")
     if "CERTIFICATE_VERIFY_FAILED" in text:

@@ -75,9 +75,7 @@ class Publisher:
         for message in messages:
             if len(message.body) > MESSAGE_BYTES_MAX:
                 size = len(message.body)
-                raise BrokerRefused(
-                    f"a message of {size} bytes to {message.queue} is over {MESSAGE_BYTES_MAX}"
-                )
+                raise BrokerRefused(f"a message of {size} bytes to {message.queue} is over {MESSAGE_BYTES_MAX}")
         self._link.session(time.monotonic() + min(CONNECT_SECONDS_MAX, self._seconds))
         batch = _Batch(len(messages))
         with self._lock:
@@ -89,10 +87,7 @@ class Publisher:
         with batch.changed:
             while batch.open:
                 before = batch.open
-                if (
-                    not batch.changed.wait_for(lambda: batch.open == 0, self._seconds)
-                    and batch.open == before
-                ):
+                if not batch.changed.wait_for(lambda: batch.open == 0, self._seconds) and batch.open == before:
                     batch.given_up = True
                     raise self._unavailable(batch)
         if batch.refusals:
@@ -100,13 +95,9 @@ class Publisher:
 
     def _unavailable(self, batch: _Batch) -> BrokerError:
         if self._blocked:
-            return BrokerUnavailable(
-                f"{self._link.address}: RabbitMQ blocks publishers (memory or disk alarm)"
-            )
+            return BrokerUnavailable(f"{self._link.address}: RabbitMQ blocks publishers (memory or disk alarm)")
         if batch.rejected:
-            return BrokerUnavailable(
-                f"{self._link.address}: queue {batch.rejected} is full and rejects messages"
-            )
+            return BrokerUnavailable(f"{self._link.address}: queue {batch.rejected} is full and rejects messages")
         try:
             self._link.session(0)
         except BrokerError as error:
@@ -192,9 +183,7 @@ class Publisher:
         item = self._unconfirmed.get(int(properties.message_id))
         if item is not None:
             queue = item.message.queue
-            item.refusal = BrokerRefused(
-                f"{self._link.address}: queue {queue} does not exist. Run `warren setup`."
-            )
+            item.refusal = BrokerRefused(f"{self._link.address}: queue {queue} does not exist. Run `warren setup`.")
 
     def _confirmed(self, frame: Any) -> None:
         method = frame.method
