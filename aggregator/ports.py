@@ -63,6 +63,10 @@ class Numbers(Protocol):
         """
         ...
 
+    def forget(self, job: str) -> None:
+        """Nobody here leads the job any more: let go of its memory and files."""
+        ...
+
     def copy(self, key: str, to: str, *, tag: str | None, metadata: Mapping[str, str]) -> bool:
         """Copy an object: once (tag None), or over the one that has this tag. False: another was first."""
         ...

@@ -122,6 +122,7 @@ class Crew:
         except Exception:
             log.exception("leading broke off; it is taken up again", extra={"job": lease.job})
         finally:
+            self._house.numbers.forget(lease.job)
             self._led.discard(lease.job)
             self._leases.give_back(lease)
 
