@@ -26,4 +26,4 @@ class SpecInvalid(StorageError):
 
 
 class KeyRefused(StorageError, ValueError):
-    """A key or metadata that no store takes (`..`, absolute, control characters, too long): never send it again."""
+    """A key or metadata that no store takes (`..`, absolute, too long, not plain text)."""

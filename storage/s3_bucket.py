@@ -55,29 +55,27 @@ class Bucket:
 
     def objects(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
         """Objects whose keys start with the prefix and come after `after`, in order."""
-        for found in self._listing(prefix, after, recursive=True):
-            key = found.object_name or ""
-            if not key.endswith("/"):
-                yield ObjectInfo(key, found.size or 0, (found.etag or "").strip('"'))
+        for found in self._listing(prefix, after, folders=False):
+            yield ObjectInfo(found.object_name or "", found.size or 0, (found.etag or "").strip('"'))
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Names that continue the prefix's last folder and have more below them, in order."""
         above = len(prefix.rpartition("/")[0]) + ("/" in prefix)
-        for found in self._listing(prefix, "", recursive=False):
-            key = found.object_name or ""
-            if key.endswith("/"):
-                yield key[above:-1]
+        for found in self._listing(prefix, "", folders=True):
+            yield (found.object_name or "")[above:-1]
 
-    def _listing(self, prefix: str, after: str, *, recursive: bool) -> Iterator[Object]:
+    def _listing(self, prefix: str, after: str, *, folders: bool) -> Iterator[Object]:
+        """Objects, or the folders of one level; minio-py gives both kinds mixed where it is not recursive."""
         patience = self._requests.patience()
         last = after
         while True:
             try:
                 for found in self._client.list_objects(
-                    bucket_name=self._name, prefix=prefix, recursive=recursive, start_after=last or None
+                    bucket_name=self._name, prefix=prefix, recursive=not folders, start_after=last or None
                 ):
-                    if found.object_name and found.object_name > last:  # a folder comes again after a break
-                        last = found.object_name
+                    key = found.object_name or ""
+                    if key.endswith("/") is folders and key > last:  # a folder comes again after a break
+                        last = key
                         patience.progress()
                         yield found
             except _LIBRARY as error:

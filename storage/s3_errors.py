@@ -60,9 +60,9 @@ def no_answer(address: S3Address, error: BaseException) -> StorageError:
 
 
 def read_code(body: bytes) -> tuple[str, str]:
-    """(code, message) of an error's XML; empty where it is none."""
+    """(code, message) of an error's XML; no code and the first words of what is none."""
     code, message = _CODE.search(body), _MESSAGE.search(body)
-    shown = message[1].decode("utf-8", "replace") if message else ""
+    shown = (message[1] if message else b"" if code else body[:100]).decode("utf-8", "replace")
     return (code[1].decode() if code else "", "".join(c for c in shown if c.isprintable()))
 
 
@@ -84,7 +84,7 @@ def answer_error(address: S3Address, what: str, status: int, code: str, message:
     if code == "NoSuchUpload":
         return UploadGone(f"{what}: {code}")
     if status == 404 and code != "NoSuchBucket":
-        return ObjectMissing(f"{where}: no object for {what}")
+        return ObjectMissing(f"{where} has no object {what.partition(' ')[2]}")
     if code in _FULL or status == 507:
         return StorageUnavailable(f"{where} is full ({code or status}): make room, or raise its quota.")
     if code in _AGAIN or status in (408, 409, 429) or (status >= 500 and status != 501):
