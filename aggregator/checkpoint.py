@@ -1,0 +1,177 @@
+"""From a frozen manifest to the checkpoint's bytes: same manifest, same objects, same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..storage.documents import Entry, Manifest
+from ..storage.errors import ObjectDamaged
+from ..storage.job import JobSpec
+from ..storage.tensors import FLOATING, Written, digest_file, read_header, shown
+from ..storage.torch_tensors import map_file, save
+from .fold import Fold, Incoming
+from .layout import Layout, read_layout
+from .strategies.average import Average, Tensors
+from .strategies.registry import accumulates_double, load, options_of
+
+
+class NotFinite(ObjectDamaged):
+    """The updates were finite and the model that came of them is not: the server's step is too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The checkpoint that a round started from, mapped."""
+
+    layout: Layout
+    tensors: Tensors  # by canonical name
+
+
+def read_start(path: Path) -> Start:
+    """A checkpoint's layout and tensors. Raises ObjectDamaged, ObjectMissing."""
+    header = read_header(path)
+    layout = read_layout(header, checkpoint=True)
+    mapped = map_file(path, header)
+    return Start(layout, {name: mapped[name] for name in layout.tensors})
+
+
+def fold_for(spec: JobSpec, layout: Layout) -> Fold:
+    """The sum that a job's rounds are folded in: make it once, `reset` it from round to round."""
+    return Fold(layout, double=accumulates_double(spec))
+
+
+def weight_of(spec: JobSpec, examples: int) -> int:
+    """How much an update counts."""
+    return examples if spec.strategy.weighting == "examples" else 1
+
+
+def write_checkpoint(
+    spec: JobSpec,
+    manifest: Manifest,
+    base_path: Path | None,
+    optimizer_path: Path | None,
+    update_path: Callable[[Entry], Path],
+    fold: Fold | None,
+    out: Path,
+    optimizer_out: Path,
+    *,
+    examined: Collection[str] = (),
+) -> tuple[Written, Written | None]:
+    """Write the checkpoint that a manifest implies and, where the strategy keeps state, the optimizer's file.
+
+    Args:
+        base_path: the checkpoint of the round before; None for round 0, whose one update is the model.
+        optimizer_path: the optimizer's file beside it, where there is one.
+        update_path: where an entry's file lies; called once each, as they are folded.
+        fold: what was folded ahead. Used where it is the beginning of the manifest's list, else started over;
+            it comes back spent.
+        out, optimizer_out: the files to write.
+        examined: digests of files that this process has read whole already; the others are checked here.
+
+    Raises:
+        ObjectMissing, ObjectDamaged: a frozen object is not there, or not as it was frozen.
+        NotFinite: the new model holds NaN or infinite values.
+    """
+    assert manifest.entries, "a manifest without an update is no round"
+    if base_path is None:
+        entry = manifest.entries[0]
+        return _write_first(_checked(entry, update_path(entry), examined), out), None
+    start = read_start(base_path)
+    averages = _averages(spec, manifest, start.layout, fold, update_path, examined)
+    state, new = _step(spec, manifest.round, start, averages, optimizer_path)
+    _check_finite(new)
+    written_state = None
+    if state:
+        written_state = save(optimizer_out, state, {"format": "pt", "strategy": spec.strategy.name})
+    return _write(start.layout, new, out), written_state
+
+
+def _write_first(path: Path, out: Path) -> Written:
+    layout = read_layout(read_header(path), checkpoint=False)
+    return _write(layout, map_file(path), out)
+
+
+def _write(layout: Layout, tensors: Tensors, out: Path) -> Written:
+    everywhere = {alias: tensors[name] for alias, name in layout.tied.items()}
+    return save(out, tensors | everywhere, layout.metadata())
+
+
+def _averages(
+    spec: JobSpec,
+    manifest: Manifest,
+    layout: Layout,
+    fold: Fold | None,
+    update_path: Callable[[Entry], Path],
+    examined: Collection[str],
+) -> Tensors:
+    fold = fold or fold_for(spec, layout)
+    order = tuple((entry.client, entry.attempt) for entry in manifest.entries)
+    if fold.spent or fold.folded != order[: len(fold.folded)]:
+        fold.reset()
+    left = manifest.entries[len(fold.folded) :]
+    fold.add(_incoming(spec, left, layout, update_path, examined))
+    return fold.result()
+
+
+def _incoming(
+    spec: JobSpec,
+    entries: tuple[Entry, ...],
+    layout: Layout,
+    update_path: Callable[[Entry], Path],
+    examined: Collection[str],
+) -> Iterator[Incoming]:
+    for entry in entries:
+        path = _checked(entry, update_path(entry), examined)
+        difference = read_layout(read_header(path), checkpoint=False).same_as(layout)
+        if difference:
+            raise ObjectDamaged(f"update of {entry.client} ({entry.attempt}): {difference}")
+        yield Incoming(entry.client, entry.attempt, path, weight_of(spec, entry.examples))
+
+
+def _checked(entry: Entry, path: Path, examined: Collection[str]) -> Path:
+    if entry.digest not in examined and digest_file(path) != entry.digest:
+        raise ObjectDamaged(f"update of {entry.client} ({entry.attempt}) is not the one that was frozen")
+    return path
+
+
+@torch.no_grad()
+def _step(
+    spec: JobSpec, round_number: int, start: Start, averages: Tensors, optimizer_path: Path | None
+) -> tuple[Tensors, Tensors]:
+    """The strategy's state after the round, and every tensor of the new model in the model's own dtype."""
+    strategy, options = load(spec), options_of(spec, round_number)
+    trained = {name: averages.pop(name) for name in sorted(start.layout.trainable)}
+    weights = {name: start.tensors[name].to(value.dtype) for name, value in trained.items()}
+    state = _state(spec, optimizer_path)
+    if state is None:
+        state = strategy.init(weights, options)
+    state, new = strategy.apply(state, weights, Average(spec.update, trained), options, round_number)
+    new = new | {name: _carried(spec, start, name, value) for name, value in averages.items()}
+    return state, {name: tensor.detach().to(start.tensors[name].dtype) for name, tensor in new.items()}
+
+
+def _carried(spec: JobSpec, start: Start, name: str, value: torch.Tensor) -> torch.Tensor:
+    """What is not trained: averages of floating tensors, the first client's integers; never stepped."""
+    if spec.update == "delta" and start.layout.tensors[name].dtype in FLOATING:
+        return value.add_(start.tensors[name])
+    return value
+
+
+def _state(spec: JobSpec, path: Path | None) -> Tensors | None:
+    """The strategy's state, or None where it starts: in round 1, or in a fork that changed the strategy."""
+    if path is None:
+        return None
+    header = read_header(path)
+    return map_file(path, header) if header.metadata.get("strategy") == spec.strategy.name else None
+
+
+def _check_finite(new: Tensors) -> None:
+    for name, tensor in new.items():
+        if tensor.is_floating_point() and tensor.numel():
+            least, most = torch.aminmax(tensor)
+            if not (torch.isfinite(least) and torch.isfinite(most)):
+                raise NotFinite(f"the averaged model is not finite: tensor {shown(name)}; lower the server's rate")

@@ -1,0 +1,33 @@
+"""FedAdam: Reddi et al. 2021, Adaptive Federated Optimization, algorithm 2.
+
+m_t = b1 m_(t-1) + (1 - b1) D_t                 D_t: average update (w_avg - w); m_0 = 0
+v_t = b2 v_(t-1) + (1 - b2) D_t^2               v_0 = tau^2
+w_t = w_(t-1) + eta m_t / (sqrt(v_t) + tau)     no bias correction
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .average import Average, Options, Tensors
+
+
+def init(weights: Tensors, options: Options) -> Tensors:
+    """m = 0, v = tau^2."""
+    tau = float(options["tau"])  # type: ignore[arg-type]
+    m = {f"m/{name}": torch.zeros_like(w) for name, w in weights.items()}
+    return m | {f"v/{name}": torch.full_like(w, tau * tau) for name, w in weights.items()}
+
+
+def apply(
+    state: Tensors, weights: Tensors, average: Average, options: Options, round_number: int
+) -> tuple[Tensors, Tensors]:
+    """One adaptive step along the average update."""
+    eta, b1, b2, tau = (float(options[key]) for key in ("lr", "beta1", "beta2", "tau"))  # type: ignore[arg-type]
+    new: Tensors = {}
+    for name, w in weights.items():
+        d = average.update(name, w)
+        m = state[f"m/{name}"].mul_(b1).add_(d, alpha=1 - b1)
+        v = state[f"v/{name}"].mul_(b2).addcmul_(d, d, value=1 - b2)
+        new[name] = torch.div(m, v.sqrt().add_(tau), out=d).mul_(eta).add_(w)
+    return state, new
