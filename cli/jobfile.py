@@ -172,7 +172,8 @@ def _nearest_key(key: str) -> str:
     for section, known in SECTIONS.items():
         if key in known:
             return f"; it belongs into [{section}]."
-    return nearest(key, TOP) or f". Known: {', '.join(TOP)}."
+    ending = nearest(key, TOP)
+    return ending if ending != "." else f". Known: {', '.join(TOP)}."
 
 
 def _spec_fields(draft: Draft) -> dict[str, Any]:

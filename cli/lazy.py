@@ -51,6 +51,6 @@ class LazyGroup(click.Group):
 
 
 def nearest(name: str, known: Any) -> str:
-    """`; did you mean …?`, or nothing where no known name is near."""
+    """How a sentence about an unknown name ends: `; did you mean …?`, or `.` where no known name is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."

@@ -204,6 +204,9 @@ def seconds(text: str | float) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in found)
 
 
+_BRANCH = re.compile(r"(int|str|float|bool|dict|list|constrained-\w+|function-.*|.*\[.*)\Z")  # pydantic's, of a union
+
+
 def make_spec(fields: dict[str, Any]) -> JobSpec:
     """Check and freeze a spec.
 
@@ -214,9 +217,11 @@ def make_spec(fields: dict[str, Any]) -> JobSpec:
         return JobSpec.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("int", "str", "float", "dict"))
+        where = ".".join(str(part) for part in first["loc"] if not _BRANCH.match(str(part)))
         what = first["msg"].removeprefix("Value error, ")
-        raise SpecInvalid(f"{where}: {what} (got {str(first['input'])[:80]!r})" if where else what) from None
+        value = first["input"]
+        seen = "" if isinstance(value, dict) else f" (got {str(value)[:80] if not isinstance(value, str) else repr(value[:80])})"
+        raise SpecInvalid(f"{where}: {what}{seen}" if where else what) from None
 
 
 def read_spec(body: bytes) -> JobSpec:
