@@ -1,110 +1,107 @@
-"""What minio-py does for us: making the bucket, and listing it by pages, resumed after the last key."""
+"""The bucket as a whole: made once, and listed page by page, each page asked for again when it fails."""
 
 from __future__ import annotations
 
-import http.client
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from urllib.parse import quote, unquote_plus
 
-from minio import Minio
-from minio.datatypes import Object
-from minio.error import MinioException, S3Error, ServerError
-from urllib3.exceptions import HTTPError
-
-from .errors import StorageError, StorageRefused
-from .objects import ObjectInfo
-from .s3_errors import TryAgain, answer_error, no_answer
+from .errors import ObjectMissing, StorageRefused
+from .objects import OBJECT_BYTES_MAX, ObjectInfo
+from .s3_errors import BucketMissing, BucketThere
 from .s3_requests import Requests
 
-_T = TypeVar("_T")
-# minio-py lets urllib3's and the XML parser's own errors through (SyntaxError is ParseError's base).
-_LIBRARY = (MinioException, HTTPError, OSError, http.client.HTTPException, SyntaxError, ValueError)
+PAGE_KEYS = 1000  # S3's own limit
+PAGE_BYTES_MAX = 16 << 20  # 1000 keys of 1 kB, each of its bytes written as three, with room to spare
+HOME_REGION = "us-east-1"  # the one that S3 does not want named
 
 
 class Bucket:
-    """Shares its connections with the requests that carry data."""
+    """Here is no minio-py: it takes a gateway's 502 while listing for a broken store, and can't be told to retry."""
 
     def __init__(self, requests: Requests) -> None:
-        address = requests.address
         self._requests = requests
-        self._name = address.bucket
-        self._client = Minio(
-            endpoint=address.host,
-            access_key=address.access_key,
-            secret_key=address.secret_key,
-            secure=address.secure,
-            region=address.region,
-            http_client=requests.pool,
-        )
 
     def make(self) -> bool:
-        """Make the bucket; False if it was there already."""
-        if self._patiently("look for bucket", lambda: self._client.bucket_exists(bucket_name=self._name)):
-            return False
-        region = self._requests.address.region
-        return self._patiently("make bucket", lambda: self._make(region))
-
-    def _make(self, region: str) -> bool:
+        """Make the bucket; False if it was there already. Raises StorageRefused where it can't be listed."""
         try:
-            self._client.make_bucket(bucket_name=self._name, location=region)
-        except S3Error as error:
-            if error.code == "BucketAlreadyOwnedByYou":
-                return False
-            raise
+            self._requests.ask_patiently("HEAD", "")
+            made = False
+        except (BucketMissing, ObjectMissing):
+            made = self._make()
+        next(self.objects("", ""), None)  # a console, or anything else that speaks HTTP, ends here
+        return made
+
+    def _make(self) -> bool:
+        region = self._requests.address.region
+        place = f"<LocationConstraint>{region}</LocationConstraint>" if region != HOME_REGION else ""
+        body = f"<CreateBucketConfiguration>{place}</CreateBucketConfiguration>".encode() if place else b""
+        try:
+            self._requests.ask_patiently("PUT", "", document=body)
+        except BucketThere:
+            return False
         return True
 
     def objects(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
         """Objects whose keys start with the prefix and come after `after`, in order."""
-        for found in self._listing(prefix, after, folders=False):
-            yield ObjectInfo(found.object_name or "", found.size or 0, (found.etag or "").strip('"'))
+        for page in self._pages(prefix, after, ""):
+            for entry in page.iterfind("{*}Contents"):
+                key = _key(entry, "Key")
+                if not key.endswith("/"):
+                    yield ObjectInfo(key, self._size(entry), entry.findtext("{*}ETag", "").strip('"'))
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Names that continue the prefix's last folder and have more below them, in order."""
         above = len(prefix.rpartition("/")[0]) + ("/" in prefix)
-        for found in self._listing(prefix, "", folders=True):
-            yield (found.object_name or "")[above:-1]
+        for page in self._pages(prefix, "", "/"):
+            for entry in page.iterfind("{*}CommonPrefixes"):
+                yield _key(entry, "Prefix")[above:-1]
 
-    def _listing(self, prefix: str, after: str, *, folders: bool) -> Iterator[Object]:
-        """Objects, or the folders of one level; minio-py gives both kinds mixed where it is not recursive."""
-        patience = self._requests.patience()
-        last = after
+    def _pages(self, prefix: str, after: str, delimiter: str) -> Iterator[ElementTree.Element]:
+        token = ""
         while True:
-            try:
-                for found in self._client.list_objects(
-                    bucket_name=self._name, prefix=prefix, recursive=not folders, start_after=last or None
-                ):
-                    key = found.object_name or ""
-                    if key.endswith("/") is folders and key > last:  # a folder comes again after a break
-                        last = key
-                        patience.progress()
-                        yield found
-            except _LIBRARY as error:
-                patience.wait(self._worth_it(f"list {prefix}", error))
-            else:
+            page = self._page(prefix, after, delimiter, token)
+            yield page
+            following = page.findtext("{*}NextContinuationToken", "")
+            if page.findtext("{*}IsTruncated", "") != "true" or not following:
                 return
+            if following == token:
+                raise self._no_listing("its pages do not end")
+            token = following
 
-    def _patiently(self, what: str, call: Callable[[], _T]) -> _T:
-        patience = self._requests.patience()
-        while True:
-            try:
-                return call()
-            except _LIBRARY as error:
-                patience.wait(self._worth_it(what, error))
+    def _page(self, prefix: str, after: str, delimiter: str, token: str) -> ElementTree.Element:
+        query = {
+            "continuation-token": token,
+            "delimiter": delimiter,
+            "encoding-type": "url",
+            "list-type": "2",
+            "max-keys": str(PAGE_KEYS),
+            "prefix": prefix,
+            "start-after": "" if token else after,
+        }
+        # An empty prefix and delimiter are sent: policies of MinIO that look at them deny without.
+        pairs = (f"{name}={quote(value, safe='')}" for name, value in query.items() if value or name in _ALWAYS)
+        _, answer = self._requests.ask_patiently("GET", "", query="&".join(pairs), limit=PAGE_BYTES_MAX)
+        try:
+            page = ElementTree.fromstring(answer)
+        except (ElementTree.ParseError, ValueError) as error:
+            raise self._no_listing("it does not answer as an S3 store does") from error
+        if not page.tag.endswith("ListBucketResult"):
+            raise self._no_listing("it does not answer as an S3 store does")
+        return page
 
-    def _worth_it(self, what: str, error: Exception) -> TryAgain:
-        """The error in our words, if trying again may help; raises it otherwise."""
-        ours = self._read(what, error)
-        if isinstance(ours, TryAgain):
-            return ours
-        raise ours from error
+    def _size(self, entry: ElementTree.Element) -> int:
+        size = entry.findtext("{*}Size", "")
+        if not size.isdecimal() or len(size) > 16 or int(size) > OBJECT_BYTES_MAX:
+            raise self._no_listing(f"it says that an object has {size[:40]!r} bytes")
+        return int(size)
 
-    def _read(self, what: str, error: Exception) -> StorageError:
-        address = self._requests.address
-        if isinstance(error, S3Error):
-            status = error.response.status if error.response is not None else 400
-            return answer_error(address, what, status, error.code or "", error.message or "")
-        if isinstance(error, ServerError):
-            return answer_error(address, what, error.status_code, "", "")
-        if isinstance(error, (HTTPError, OSError, http.client.HTTPException)):
-            return no_answer(address, error)
-        return StorageRefused(f"object store {address.root}: {what}: it does not answer as an S3 store does")
+    def _no_listing(self, why: str) -> StorageRefused:
+        return StorageRefused(f"object store {self._requests.address.root}: listing: {why}")
+
+
+_ALWAYS = ("delimiter", "prefix")
+
+
+def _key(entry: ElementTree.Element, name: str) -> str:
+    return unquote_plus(entry.findtext(f"{{*}}{name}", ""))

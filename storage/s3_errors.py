@@ -36,6 +36,14 @@ class ConditionFailed(StorageError):
     """412: the object is there (If-None-Match), or is no longer the one meant (If-Match)."""
 
 
+class BucketMissing(StorageRefused):
+    """There is no such bucket."""
+
+
+class BucketThere(StorageError):
+    """The bucket to be made exists."""
+
+
 class RangeOutside(StorageError):
     """416: the object ends before the range begins."""
 
@@ -83,7 +91,11 @@ def answer_error(address: S3Address, what: str, status: int, code: str, message:
         return RangeOutside(f"{what}: {code or status}")
     if code == "NoSuchUpload":
         return UploadGone(f"{what}: {code}")
-    if status == 404 and code != "NoSuchBucket":
+    if code == "BucketAlreadyOwnedByYou":
+        return BucketThere(f"{what}: {code}")
+    if code == "NoSuchBucket":
+        return BucketMissing(f"{where}: it has no bucket {address.bucket!r}. `warren setup` makes it.")
+    if status == 404:
         return ObjectMissing(f"{where} has no object {what.partition(' ')[2]}")
     if code in _FULL or status == 507:
         return StorageUnavailable(f"{where} is full ({code or status}): make room, or raise its quota.")
@@ -95,7 +107,6 @@ def answer_error(address: S3Address, what: str, status: int, code: str, message:
 def _mend(address: S3Address, what: str, status: int, code: str, message: str) -> str:
     """What a person does about an answer that stays the same however often it is asked for."""
     sentences = {
-        "NoSuchBucket": f"it has no bucket {address.bucket!r}. `warren setup` makes it.",
         "InvalidAccessKeyId": f"it knows no access key {address.access_key!r}. Mend the access key.",
         "SignatureDoesNotMatch": f"the secret key is not that of {address.access_key!r}. Mend it.",
         "AccessDenied": f"access key {address.access_key!r} may not {what}. Give it the right.",

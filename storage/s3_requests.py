@@ -118,20 +118,25 @@ class Requests:
         headers: Mapping[str, str] | None = None,
         body: Iterable[memoryview] | None = None,
         size: int | None = None,
+        limit: int = ERROR_BYTES_MAX,
     ) -> tuple[Mapping[str, str], bytes]:
-        """Send once, read the short answer whole: (headers, body). Raises as `open`."""
+        """Send once, and read the answer whole, up to the limit: (headers, body). Raises as `open`."""
         response = self.open(method, key, query=query, headers=headers, body=body, size=size)
-        answer = self._short(response)
+        answer = self._whole(response, limit)
         if b"<Error>" in answer[:1024]:  # CompleteMultipartUpload may say 200 first and fail later
             raise answer_error(self.address, f"{method} {key}", 500, *read_code(answer))
         return response.headers, answer
 
-    def ask_patiently(self, method: str, key: str, *, query: str = "") -> tuple[Mapping[str, str], bytes]:
+    def ask_patiently(
+        self, method: str, key: str, *, query: str = "", document: bytes = b"", limit: int = ERROR_BYTES_MAX
+    ) -> tuple[Mapping[str, str], bytes]:
         """As `ask`, again and again within the bound: for requests that may be carried out twice."""
+        body = [memoryview(document)] if document else None
+        size = len(document) if method == "PUT" else None
         patience = self.patience()
         while True:
             try:
-                return self.ask(method, key, query=query)
+                return self.ask(method, key, query=query, body=body, size=size, limit=limit)
             except TryAgain as error:
                 patience.wait(error)
 
@@ -154,10 +159,10 @@ class Requests:
         )
         return {name: str(value) for name, value in done.items()}
 
-    def _short(self, response: BaseHTTPResponse) -> bytes:
-        """At most ERROR_BYTES_MAX of the body; a longer one costs the connection."""
+    def _whole(self, response: BaseHTTPResponse, limit: int) -> bytes:
+        """At most `limit` bytes of the body; a longer one costs the connection."""
         try:
-            body = response.read(ERROR_BYTES_MAX, decode_content=False)
+            body = response.read(limit, decode_content=False)
             if response.read(1, decode_content=False):
                 response.close()
         except (HTTPError, OSError, http.client.HTTPException) as error:
@@ -168,7 +173,7 @@ class Requests:
 
     def _error(self, what: str, response: BaseHTTPResponse) -> StorageError:
         try:
-            code, message = read_code(self._short(response))
+            code, message = read_code(self._whole(response, ERROR_BYTES_MAX))
         except TryAgain:
             code, message = "", ""
         code = code or response.headers.get("x-minio-error-code", "")
