@@ -15,6 +15,7 @@ MESSAGE_BYTES_MAX = 1 << 20  # RabbitMQ 4 refuses above 16 MiB; ours are under 4
 METRICS_MAX = 64
 TEXT_MAX = 16_384
 SET_ASIDE_MAX = 64
+ITEMS_MAX = 256  # of any list or map in a message: msgpack makes room for as many as a header claims
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -62,7 +63,7 @@ class RoundJob(_Message):
     state: Annotated[str, Field(max_length=512)] | None = None
     publication: Name = "0"
     again: bool = False
-    set_aside: Annotated[tuple[Name, ...], Field(max_length=SET_ASIDE_MAX)] = ()
+    set_aside: Annotated[tuple[Name, ...], Field(strict=False, max_length=SET_ASIDE_MAX)] = ()  # a list on the wire
 
     @property
     def site(self) -> str | None:
@@ -134,11 +135,13 @@ def decode(body: bytes, expected: type[_M]) -> _M:
     if not isinstance(version, int) or isinstance(version, bool):
         raise MessageUnreadable("message carries no version")
     if version > PROTOCOL_VERSION:
-        raise MessageUnreadable(f"message of protocol version {version}; this Warren reads up to {PROTOCOL_VERSION}")
+        raise MessageUnreadable(f"protocol version {version}; this Warren reads up to {PROTOCOL_VERSION}")
     if version < PROTOCOL_OLDEST:
-        raise MessageUnreadable(f"message of protocol version {version}; this Warren reads from {PROTOCOL_OLDEST}")
-    if _TYPES.get(str(fields.get("type"))) is not expected:
-        raise MessageUnreadable(f"expected a {expected.__name__}, got type {str(fields.get('type'))[:40]!r}")
+        raise MessageUnreadable(f"protocol version {version}; this Warren reads from {PROTOCOL_OLDEST}")
+    kind = fields.get("type")
+    if not isinstance(kind, str) or _TYPES.get(kind) is not expected:
+        got = repr(kind[:40]) if isinstance(kind, str) else type(kind).__name__
+        raise MessageUnreadable(f"expected a {expected.__name__}, got type {got}")
     try:
         return expected.model_validate(fields)
     except ValidationError as error:
@@ -151,7 +154,9 @@ def _unpack(body: bytes) -> dict[str, Any]:
     if len(body) > MESSAGE_BYTES_MAX:
         raise MessageUnreadable(f"message of {len(body)} bytes is over the limit of {MESSAGE_BYTES_MAX}")
     try:
-        fields = msgpack.unpackb(body, raw=False, strict_map_key=True)
+        fields = msgpack.unpackb(
+            body, raw=False, strict_map_key=True, max_array_len=ITEMS_MAX, max_map_len=ITEMS_MAX, max_ext_len=16
+        )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise MessageUnreadable(f"not msgpack: {type(error).__name__}") from None
     if not isinstance(fields, dict):
