@@ -51,6 +51,7 @@ class RabbitBroker:
         ca_file: Path | None = None,
         cert_file: Path | None = None,
         key_file: Path | None = None,
+        connect_seconds: float = CONNECT_SECONDS_MAX,
         publish_seconds: float = PUBLISH_SECONDS_MAX,
     ) -> None:
         """Returns at once; the first verb waits for the connection.
@@ -59,17 +60,18 @@ class RabbitBroker:
             url: amqp://user:password@host:port/vhost, or amqps:// for TLS.
             name: shown in RabbitMQ's list of connections.
             ca_file, cert_file, key_file: for amqps, PEM. Without `ca_file` the system's authorities count.
+            connect_seconds: how long a verb waits where nothing answers; a person at a prompt waits less.
             publish_seconds: how long a publish waits without any confirm.
 
         Raises:
             BrokerRefused: the address can't be read.
         """
         self._name = name
-        self._publish_seconds = publish_seconds
+        self._connect_seconds, self._publish_seconds = connect_seconds, publish_seconds
         work = _parameters(url, name, ca_file, cert_file, key_file)
         self._publishing = _parameters(url, f"{name} publishing", ca_file, cert_file, key_file)
         self.address = _address(work)
-        self._work = Link(work, self.address)
+        self._work = Link(work, self.address, connect_seconds)
         self._publisher_lock = threading.Lock()
         self._publisher: tuple[Link, Publisher] | None = None
         self._closed = False
@@ -108,7 +110,7 @@ class RabbitBroker:
             if self._closed:
                 raise BrokerUnavailable(f"the connection to {self.address} was closed")
             if self._publisher is None:
-                link = Link(self._publishing, self.address)
+                link = Link(self._publishing, self.address, self._connect_seconds)
                 self._publisher = (link, Publisher(link, self._publish_seconds))
             publisher = self._publisher[1]
         if messages:
@@ -120,7 +122,7 @@ class RabbitBroker:
         Raises:
             BrokerRefused: a queue does not exist or may not be read.
         """
-        self._work.session(time.monotonic() + CONNECT_SECONDS_MAX)
+        self._work.session(time.monotonic() + self._connect_seconds)
         consumer = RabbitConsumer(self._work, self._name, queues, prefetch)
         consumer.wait_until_flowing(ANSWER_SECONDS_MAX)
         self._consumers = [*(old for old in self._consumers if not old.closing), consumer]

@@ -92,9 +92,9 @@ class Session:
 class Link:
     """A connection that heals itself. It starts with its first verb; threads share it."""
 
-    def __init__(self, parameters: Any, address: str) -> None:
-        """Args: address: how errors name the server; carries no credentials."""
-        self.address = address
+    def __init__(self, parameters: Any, address: str, connect_seconds: float) -> None:
+        """Takes the address as errors name it, without credentials, and how long a verb waits to connect."""
+        self.address, self.connect_seconds = address, connect_seconds
         self._parameters = parameters
         self._listeners: list[Listener] = []
         self._changed = threading.Condition()
@@ -159,7 +159,7 @@ class Link:
         """Put a question on the loop's thread and wait for its answer; again after a lost connection."""
         deadline = time.monotonic() + seconds
         while True:
-            session = self.session(min(deadline, time.monotonic() + CONNECT_SECONDS_MAX))
+            session = self.session(min(deadline, time.monotonic() + self.connect_seconds))
             answer: Future[_T] = Future()
             session.wait_for(answer)
             session.post(lambda s=session, a=answer: question(s, a))  # type: ignore[misc]

@@ -14,7 +14,7 @@ from pika.exceptions import AMQPError
 from .errors import BrokerError, BrokerRefused, BrokerUnavailable
 from .messages import MESSAGE_BYTES_MAX
 from .ports import Outgoing
-from .rabbit_link import CONNECT_SECONDS_MAX, Link, Session, channel_failure
+from .rabbit_link import Link, Session, channel_failure
 
 PUBLISH_SECONDS_MAX = 15.0  # without any confirm: then the caller hears of it
 WINDOW = 1024  # messages sent and not confirmed: keeps memory bounded under an alarm
@@ -76,7 +76,7 @@ class Publisher:
             if len(message.body) > MESSAGE_BYTES_MAX:
                 size = len(message.body)
                 raise BrokerRefused(f"a message of {size} bytes to {message.queue} is over {MESSAGE_BYTES_MAX}")
-        self._link.session(time.monotonic() + min(CONNECT_SECONDS_MAX, self._seconds))
+        self._link.session(time.monotonic() + min(self._link.connect_seconds, self._seconds))
         batch = _Batch(len(messages))
         with self._lock:
             self._waiting.extend(_Item(message, batch) for message in messages)
