@@ -220,7 +220,8 @@ def make_spec(fields: dict[str, Any]) -> JobSpec:
         where = ".".join(str(part) for part in first["loc"] if not _BRANCH.match(str(part)))
         what = first["msg"].removeprefix("Value error, ")
         value = first["input"]
-        seen = "" if isinstance(value, dict) else f" (got {str(value)[:80] if not isinstance(value, str) else repr(value[:80])})"
+        shown = repr(value[:80]) if isinstance(value, str) else str(value)[:80]
+        seen = "" if isinstance(value, dict) else f" (got {shown})"
         raise SpecInvalid(f"{where}: {what}{seen}" if where else what) from None
 
 
