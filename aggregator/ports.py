@@ -51,7 +51,7 @@ class Numbers(Protocol):
         """
         ...
 
-    def offer(self, entry: Entry, order: tuple[str, ...]) -> None:
+    def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
         """This update counts; fold ahead if all before it in the order are in. Only makes `write` quicker."""
         ...
 

@@ -85,6 +85,6 @@ class Receipts:
             answer = Answer(name.client, "valid", name.attempt)
             if name.client not in self.entries:
                 self.entries[name.client] = found
-                self.house.numbers.offer(found, self.order)
+                self.house.numbers.offer(self.spec, self.round, found, self.order)
         self._answers[(name.client, name.attempt)] = answer
         return answer

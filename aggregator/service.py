@@ -142,9 +142,14 @@ def _numbers(store: ObjectStore, scratch: Path) -> Numbers:
 def _draw(
     spec: JobSpec, manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]
 ) -> Mapping[str, tuple[bytes, str]]:
-    from .results import draw
+    from .curves import curves_png
+    from .results import metrics_csv
 
-    return draw(spec, manifests, evaluations)
+    best = "" if not spec.evaluate.every else spec.evaluate.best
+    return {
+        "metrics.csv": (metrics_csv(manifests, evaluations), "text/csv"),
+        "curves.png": (curves_png(manifests, evaluations, title=spec.job, metric=best), "image/png"),
+    }
 
 
 def _wall_clock() -> str:

@@ -1,0 +1,206 @@
+"""The tensors of the jobs that are led here: fetching, examining, folding ahead, writing checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..storage import keys
+from ..storage.documents import Base, Entry, Manifest
+from ..storage.errors import ObjectMissing, StorageError
+from ..storage.job import JobSpec
+from ..storage.keys import UpdateName
+from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
+from ..storage.tensors import Header, digest_file, read_header
+from .checkpoint import fold_for, weight_of, write_checkpoint
+from .fold import GROUP_MAX, Fold, Incoming
+from .intake import examine, max_bytes
+from .layout import read_layout
+from .ports import UpdateRejected
+from .spool import SPOOL_BYTES_MAX, Spool, TooLarge
+
+CONTENT_TYPE = "application/vnd.safetensors"  # none that a store would try to compress
+
+log = logging.getLogger("warren.aggregator")
+
+
+@dataclass(slots=True)
+class Desk:
+    """What is at hand for one job: the spool, the checkpoint that the round starts from, the sum so far."""
+
+    spool: Spool
+    bases: dict[str, Base] = field(default_factory=dict)  # by key
+    header: Header | None = None  # of the base with this digest
+    header_digest: str = ""
+    waiting: dict[str, Entry] = field(default_factory=dict)  # client -> examined, not folded
+    examined: set[str] = field(default_factory=set)  # digests of this round's updates
+    fold: Fold | None = None
+    folded: int = 0  # how many of the order are in the sum
+
+
+class Averaging:
+    """`Numbers` on real tensors. `examine` may be called by several threads; the rest by the job's leader alone."""
+
+    def __init__(self, store: ObjectStore, scratch: Path, spool_bytes_max: int = SPOOL_BYTES_MAX) -> None:
+        """Work in `scratch`, which is this aggregator's alone."""
+        self._store = store
+        self._scratch = scratch
+        self._spool_bytes_max = spool_bytes_max
+        self._desks: dict[str, Desk] = {}
+        self._lock = threading.Lock()
+
+    def base(self, job: str, round_number: int) -> Base:
+        """Key, digest and size of a round's checkpoint."""
+        desk, key = self._desk(job), keys.checkpoint(job, round_number)
+        if key not in desk.bases:
+            path = desk.spool.path(key, OBJECT_BYTES_MAX)
+            desk.bases[key] = Base(key=key, digest=digest_file(path), size=path.stat().st_size)
+        return desk.bases[key]
+
+    def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, digest: str | None) -> Entry:
+        """Fetch an update and read it whole. The file waits for its turn, if there is room."""
+        desk = self._desk(spec.job)
+        header = self._header(desk, base)
+        key = keys.update(name.job, name.round, name.source, name.client, name.attempt)
+        kind: Literal["init", "train"] = "init" if name.round == 0 else "train"
+        with _rejecting(desk.spool, key):
+            path = desk.spool.path(key, max_bytes(header, spec))
+            found = examine(path, name, kind, spec, header, digest)
+        if desk.spool.full:
+            desk.spool.release(key)
+        with self._lock:
+            desk.examined.add(found.digest)
+        return Entry(
+            client=name.client,
+            source=name.source,
+            attempt=name.attempt,
+            digest=found.digest,
+            size=found.size,
+            examples=found.examples,
+            metrics=found.metrics,
+            facts=found.facts,
+        )
+
+    def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
+        """Take an update into the sum as soon as all before it in the order are there, several in one pass."""
+        desk = self._desk(spec.job)
+        if round_number == 0 or desk.header is None:
+            return
+        desk.waiting[entry.client] = entry
+        ready = desk.folded
+        while ready < len(order) and order[ready] in desk.waiting:
+            ready += 1
+        if ready - desk.folded >= GROUP_MAX:
+            self._fold_ahead(desk, spec, round_number, order[desk.folded : ready])
+
+    def write(self, spec: JobSpec, manifest: Manifest) -> None:
+        """Make the checkpoint's bytes, and create it: the optimizer's state first, as a checkpoint implies it."""
+        desk, round_number = self._desk(spec.job), manifest.round
+        out, optimizer_out = desk.spool.own("checkpoint.out"), desk.spool.own("optimizer.out")
+        first = round_number == 0
+        base = None if first else desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX)
+        written, state = write_checkpoint(
+            spec,
+            manifest,
+            base,
+            None if first else self._optimizer(desk, spec, round_number - 1),
+            lambda entry: desk.spool.path(_key(spec, round_number, entry), entry.size),
+            desk.fold,
+            out,
+            optimizer_out,
+            examined=desk.examined,
+        )
+        if state is not None:
+            self._store.create(keys.optimizer(spec.job, round_number), optimizer_out, content_type=CONTENT_TYPE)
+        key = keys.checkpoint(spec.job, round_number)
+        facts = {"round": str(round_number), "digest": written.digest}
+        self._store.create(key, out, content_type=CONTENT_TYPE, metadata=facts)
+        self._turn(desk, Base(key=key, digest=written.digest, size=written.size))
+        desk.spool.adopt(key, out)
+
+    def copy(self, key: str, to: str, *, tag: str | None, metadata: Mapping[str, str]) -> bool:
+        """Copy an object through a file."""
+        path = self._desk(key.split("/")[1]).spool.path(key, OBJECT_BYTES_MAX)
+        if tag is None:
+            return self._store.create(to, path, content_type=CONTENT_TYPE, metadata=metadata)
+        return self._store.replace(to, path, tag=tag, content_type=CONTENT_TYPE, metadata=metadata)
+
+    def forget(self, job: str) -> None:
+        """Let go of a job's memory and files."""
+        with self._lock:
+            desk = self._desks.pop(job, None)
+        if desk is not None:
+            desk.spool.close()
+
+    def _desk(self, job: str) -> Desk:
+        with self._lock:
+            desk = self._desks.get(job)
+            if desk is None:
+                spool = Spool(self._store, self._scratch / job, self._spool_bytes_max)
+                desk = self._desks[job] = Desk(spool)
+            return desk
+
+    def _header(self, desk: Desk, base: Base | None) -> Header | None:
+        """The header of the checkpoint that the round starts from, read once."""
+        if base is None:
+            return None
+        if desk.header_digest != base.digest:
+            header = read_header(desk.spool.path(base.key, base.size))
+            with self._lock:
+                desk.header, desk.header_digest = header, base.digest
+        return desk.header
+
+    def _optimizer(self, desk: Desk, spec: JobSpec, round_number: int) -> Path | None:
+        try:
+            return desk.spool.path(keys.optimizer(spec.job, round_number), OBJECT_BYTES_MAX)
+        except ObjectMissing:
+            return None
+
+    def _fold_ahead(self, desk: Desk, spec: JobSpec, round_number: int, clients: tuple[str, ...]) -> None:
+        assert desk.header is not None
+        desk.fold = desk.fold or fold_for(spec, read_layout(desk.header, checkpoint=True))
+        entries = [desk.waiting.pop(client) for client in clients]
+        desk.folded += len(clients)
+        try:
+            desk.fold.add([_incoming(desk, spec, round_number, entry) for entry in entries])
+        except StorageError as error:
+            log.info("not folded ahead: %s", error, extra={"job": spec.job})
+            desk.fold.reset()  # `write` starts over
+        for entry in entries:
+            desk.spool.release(_key(spec, round_number, entry))
+
+    def _turn(self, desk: Desk, base: Base) -> None:
+        """The round is written: what was at hand for it goes, and its checkpoint is what the next starts from."""
+        desk.spool.clear()
+        desk.bases = {base.key: base}
+        desk.waiting.clear()
+        desk.examined.clear()
+        desk.folded = 0
+        if desk.fold is not None:
+            desk.fold.reset()
+
+
+def _incoming(desk: Desk, spec: JobSpec, round_number: int, entry: Entry) -> Incoming:
+    path = desk.spool.path(_key(spec, round_number, entry), entry.size)
+    return Incoming(entry.client, entry.attempt, path, weight_of(spec, entry.examples))
+
+
+def _key(spec: JobSpec, round_number: int, entry: Entry) -> str:
+    return keys.update(spec.job, round_number, entry.source, entry.client, entry.attempt)
+
+
+@contextmanager
+def _rejecting(spool: Spool, key: str) -> Iterator[None]:
+    """What is too large is rejected unread; a rejected file is not needed any more."""
+    try:
+        yield
+    except TooLarge as error:
+        raise UpdateRejected(str(error)) from None
+    except UpdateRejected:
+        spool.release(key)
+        raise

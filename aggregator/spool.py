@@ -1,0 +1,96 @@
+"""Objects as files while they are needed: mapped where the store is a folder, else fetched, within a bound."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+from ..storage.errors import ObjectDamaged, ObjectMissing
+from ..storage.objects import ObjectStore
+
+SPOOL_BYTES_MAX = 16 << 30  # of updates that wait for their turn; above it they are fetched again when it comes
+
+
+class TooLarge(ObjectDamaged):
+    """The object has more bytes than it may; it was not read."""
+
+
+class Spool:
+    """One job's files. Several threads may fetch at a time."""
+
+    def __init__(self, store: ObjectStore, folder: Path, bytes_max: int = SPOOL_BYTES_MAX) -> None:
+        """Spool into `folder`, which is this job's alone; what lies in it is deleted."""
+        self._store = store
+        self._folder = folder
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._kept: dict[str, Path] = {}  # key -> file
+        self._lock = threading.Lock()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+    def own(self, name: str) -> Path:
+        """A file of this job's to write to."""
+        return self._folder / name
+
+    def path(self, key: str, limit: int) -> Path:
+        """The object as a file: read it, don't change it; `release` it afterwards.
+
+        Raises:
+            ObjectMissing: no such key.
+            TooLarge: more than `limit` bytes.
+        """
+        with self._lock:
+            kept = self._kept.get(key)
+        if kept is not None:
+            return kept
+        info = self._store.stat(key)
+        if info is None:
+            raise ObjectMissing(f"{key} is not in the store")
+        if info.size > limit:
+            raise TooLarge(f"{info.size} bytes, more than the {limit} that it may have")
+        local = self._store.local_path(key)
+        if local is not None:
+            return local
+        path = self._folder / key.replace("/", "~")
+        self._store.fetch(key, path, limit=limit)
+        with self._lock:
+            self._kept[key] = path
+            self._bytes += info.size
+        return path
+
+    def adopt(self, key: str, path: Path) -> None:
+        """A file of ours has this object's bytes: no need to fetch it."""
+        if self._store_is_local(key):
+            return
+        kept = self._folder / key.replace("/", "~")
+        path.replace(kept)
+        with self._lock:
+            self._kept[key] = kept
+            self._bytes += kept.stat().st_size
+
+    @property
+    def full(self) -> bool:
+        """Whether what is not needed at once should be released and fetched again later."""
+        return self._bytes > self._bytes_max
+
+    def release(self, key: str) -> None:
+        """The file of this key is not needed for now."""
+        with self._lock:
+            path = self._kept.pop(key, None)
+            if path is not None:
+                self._bytes -= path.stat().st_size
+                path.unlink(missing_ok=True)
+
+    def _store_is_local(self, key: str) -> bool:
+        return self._store.local_path(key) is not None
+
+    def clear(self) -> None:
+        """Release every fetched file."""
+        for key in list(self._kept):
+            self.release(key)
+
+    def close(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
