@@ -119,9 +119,11 @@ class Averaging:
             self._store.create(keys.optimizer(spec.job, round_number), optimizer_out, content_type=CONTENT_TYPE)
         key = keys.checkpoint(spec.job, round_number)
         facts = {"round": str(round_number), "digest": written.digest}
-        self._store.create(key, out, content_type=CONTENT_TYPE, metadata=facts)
-        self._turn(desk, Base(key=key, digest=written.digest, size=written.size))
-        desk.spool.adopt(key, out)
+        ours = self._store.create(key, out, content_type=CONTENT_TYPE, metadata=facts)
+        self._turn(desk)
+        if ours:  # else the bytes that stand are another's, perhaps of another torch build: they are read
+            desk.bases = {key: Base(key=key, digest=written.digest, size=written.size)}
+            desk.spool.adopt(key, out)
 
     def copy(self, key: str, to: str, *, tag: str | None, metadata: Mapping[str, str]) -> bool:
         """Copy an object through a file."""
@@ -174,10 +176,10 @@ class Averaging:
         for entry in entries:
             desk.spool.release(_key(spec, round_number, entry))
 
-    def _turn(self, desk: Desk, base: Base) -> None:
-        """The round is written: what was at hand for it goes, and its checkpoint is what the next starts from."""
+    def _turn(self, desk: Desk) -> None:
+        """The round is written: what was at hand for it goes."""
         desk.spool.clear()
-        desk.bases = {base.key: base}
+        desk.bases = {}
         desk.waiting.clear()
         desk.examined.clear()
         desk.folded = 0
