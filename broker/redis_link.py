@@ -28,7 +28,6 @@ PAUSE_SECONDS = 0.05  # after the first failure; twice that after each further o
 PAUSE_SECONDS_MAX = 1.0
 SOCKET_SECONDS = 10.0  # silence after which a connection counts as lost; above any one blocking read
 CONNECT_SECONDS = 5.0
-IDLE_CHECK_SECONDS = 30  # a connection unused for so long is asked whether it still lives
 SCAN_COUNT = 1000  # keys that the server looks at for one answer
 WORDS_MAX = 300  # characters of a server's answer that are passed on
 
@@ -63,7 +62,6 @@ def connect(url: str) -> redis.Redis:
             socket_timeout=SOCKET_SECONDS,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_keepalive=True,
-            health_check_interval=IDLE_CHECK_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
     except ValueError:
