@@ -85,8 +85,9 @@ class Failure(BaseModel):
 
     def __str__(self) -> str:
         where = f" at {self.file}:{self.line}" if self.file else ""
-        text = f": {self.text.splitlines()[0]}" if self.text else ""
-        return f"{self.error}{where}{text}" + (f" (error id {self.id})" if self.id else "")
+        first = next(iter(self.text.strip().splitlines()), "")
+        words = f"{self.error}{where}" + (f": {first}" if first else "") + (f" (error id {self.id})" if self.id else "")
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)  # a peer wrote it
 
 
 class Completion(_Message):
