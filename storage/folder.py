@@ -202,8 +202,11 @@ class FolderStore:
         with contextlib.suppress(FileNotFoundError):  # its parent, still empty, was removed
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError):
+            except NotADirectoryError:
                 raise KeyRefused(f"{folder}: a part of it is an object") from None
+            except FileExistsError:  # a file; or a folder that was removed since
+                if folder.exists():
+                    raise KeyRefused(f"{folder} is an object") from None
 
     def _remove_empty(self, folder: Path) -> None:
         """Remove the folders that a deleted object leaves empty, as on S3 they were never there."""
