@@ -1,0 +1,235 @@
+"""The trainer's side of the training process: start, hand work, stop, start again. Imports no torch."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import multiprocessing
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from .errors import TrainerError
+from .wire import (
+    Crashed,
+    DeviceFacts,
+    Evaluated,
+    Outcome,
+    Stopped,
+    TaskFailed,
+    Trained,
+    Work,
+    read_told,
+    write_work,
+)
+
+__all__ = [
+    "Crashed",
+    "DeviceFacts",
+    "DeviceRefused",
+    "Evaluated",
+    "Outcome",
+    "Stopped",
+    "TaskFailed",
+    "Trained",
+    "TrainingProcess",
+    "Work",
+]
+
+LOOK_SECONDS = 0.5  # how often the caller is asked whether the work is still wanted
+START_SECONDS = 300.0  # importing torch from a cold disk takes a minute
+STOP_SECONDS = 30.0  # for the batch at hand; then the process is killed
+CLOSE_SECONDS = 5.0
+ANSWER_BYTES_MAX = 1 << 20
+
+
+class DeviceRefused(TrainerError):
+    """The device that the trainer was started with is not there: a person must mend it."""
+
+
+@dataclass(slots=True)
+class _Child:
+    process: BaseProcess
+    connection: Connection
+    facts: DeviceFacts | None = None
+
+
+class TrainingProcess:
+    """A process of its own for training: started at the first use, kept, started again after it died.
+
+    One thread at a time may run work; `close` may come from any.
+
+    Args:
+        device: auto, cpu, cuda or cuda:i.
+        data_dir: what tasks are given as `client.data_dir`.
+        data_loader: a file whose `data(client)` is asked in place of the task's.
+    """
+
+    def __init__(self, device: str, data_dir: Path | None, data_loader: Path | None = None) -> None:
+        self._arguments = (device, data_dir, data_loader)
+        self._child: _Child | None = None
+        self._number = 0
+        self._closed = False
+        _close_at_exit(self)
+
+    @property
+    def pid(self) -> int | None:
+        """The process that trains, while there is one."""
+        return self._child.process.pid if self._child is not None else None
+
+    def facts(self) -> DeviceFacts:
+        """What it runs on; starts the process if there is none.
+
+        Raises:
+            DeviceRefused: there is no such device.
+            TrainerError: the process can't be started.
+        """
+        facts = self._start(lambda: True)
+        if not isinstance(facts, DeviceFacts):
+            raise TrainerError(f"the training process did not start: {facts}")
+        return facts
+
+    def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
+        """Run one work to its outcome; blocks. Asks `keep_going` about every half second.
+
+        Raises:
+            DeviceRefused: there is no such device.
+        """
+        facts = self._start(keep_going)
+        if not isinstance(facts, DeviceFacts):
+            return facts
+        child = self._child
+        if child is None:  # closed meanwhile
+            return Stopped()
+        self._number += 1
+        try:
+            child.connection.send_bytes(write_work(self._number, work))
+            return self._await(child, self._number, keep_going)
+        except (OSError, EOFError):
+            return self._buried(child)
+        except BaseException:
+            self._kill(child)  # whoever interrupts the wait must not leave training behind
+            raise
+
+    def close(self) -> None:
+        """End the process. A work in progress ends as stopped; the next `run` does so at once."""
+        self._closed = True
+        if self._child is not None:
+            self._kill(self._child)
+
+    def _start(self, keep_going: Callable[[], bool]) -> DeviceFacts | Stopped | Crashed:
+        if self._closed:
+            return Stopped()
+        child = self._child
+        if child is not None and child.facts is not None and child.process.is_alive():
+            return child.facts
+        if child is not None:
+            self._kill(child)
+        child = self._child = _launch(self._arguments)
+        return self._await_hello(child, keep_going)
+
+    def _await_hello(self, child: _Child, keep_going: Callable[[], bool]) -> DeviceFacts | Stopped | Crashed:
+        until = time.monotonic() + START_SECONDS
+        try:
+            while time.monotonic() < until:
+                message = _next_message(child)
+                if message is not None and "hello" in message:
+                    child.facts = DeviceFacts(**message["hello"])
+                    return child.facts
+                if message is not None:
+                    self._kill(child)
+                    raise DeviceRefused(str(message.get("refused", "no device")))
+                if not keep_going():
+                    self._kill(child)
+                    return Stopped()
+        except (OSError, EOFError):
+            return self._buried(child)
+        self._kill(child)
+        return Crashed(f"the training process said nothing for {START_SECONDS:.0f} s after its start")
+
+    def _await(self, child: _Child, number: int, keep_going: Callable[[], bool]) -> Outcome:
+        stop_by: float | None = None
+        while True:
+            message = _next_message(child)
+            if message is not None and message.get("number") == number:
+                if message["last"]:
+                    self._kill(child)
+                return read_told(message)
+            if stop_by is None and not keep_going():
+                child.connection.send_bytes(json.dumps({"stop": number}).encode())
+                stop_by = time.monotonic() + STOP_SECONDS
+            if stop_by is not None and time.monotonic() > stop_by:
+                self._kill(child)
+                return Stopped()
+
+    def _buried(self, child: _Child) -> Crashed | Stopped:
+        """The process is gone: say how it went."""
+        with contextlib.suppress(AssertionError):
+            child.process.join(CLOSE_SECONDS)
+        code = child.process.exitcode
+        self._kill(child)
+        if self._closed:
+            return Stopped()
+        if code is not None and code < 0:
+            hint = " (by the kernel, if memory ran out)" if code == -9 else ""
+            return Crashed(f"killed by signal {-code}{hint}")
+        return Crashed("lost its pipe" if code is None else f"exited with code {code}")
+
+    def _kill(self, child: _Child) -> None:
+        if self._child is child:
+            self._child = None
+        with contextlib.suppress(OSError):
+            child.connection.close()  # its end: the process goes by itself
+        with contextlib.suppress(OSError, AttributeError, AssertionError):
+            child.process.kill()
+            child.process.join(CLOSE_SECONDS)
+
+
+def _next_message(child: _Child) -> dict[str, Any] | None:
+    """The next answer, or None after half a second. Raises EOFError when the process is gone."""
+    ready = wait([child.connection, child.process.sentinel], LOOK_SECONDS)
+    if child.connection in ready or (ready and child.connection.poll(0)):
+        message: dict[str, Any] = json.loads(child.connection.recv_bytes(ANSWER_BYTES_MAX))
+        return message
+    if ready:
+        raise EOFError
+    return None
+
+
+def _launch(arguments: tuple[str, Path | None, Path | None]) -> _Child:
+    """From a fork server that has torch loaded once for all; a fresh one where forking is unsafe."""
+    linux = sys.platform == "linux"
+    context = multiprocessing.get_context("forkserver" if linux else "spawn")
+    if linux:
+        context.set_forkserver_preload([f"{__package__}.process_preload"])
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_child_main, args=(theirs, *arguments), name="training")  # type: ignore[attr-defined]
+    process.start()
+    theirs.close()
+    return _Child(process, ours)
+
+
+def _child_main(connection: Connection, device: str, data_dir: Path | None, data_loader: Path | None) -> None:
+    from .process_child import serve  # here, as it imports torch
+
+    serve(connection, device, data_dir, data_loader)
+
+
+def _close_at_exit(training: TrainingProcess) -> None:
+    """Python waits at its end for processes that were started: this one must be gone by then."""
+    known = weakref.ref(training)
+
+    def close() -> None:
+        alive = known()
+        if alive is not None:
+            alive.close()
+
+    atexit.register(close)
+    weakref.finalize(training, atexit.unregister, close).atexit = False  # at exit it would come too early

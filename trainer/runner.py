@@ -1,0 +1,232 @@
+"""One work from its files to its outcome, inside the training process: load, train or evaluate, save."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+
+import numpy
+import torch
+
+from ..storage.torch_tensors import map_file, save
+from .batches import split
+from .errors import NeedsGpu, TaskError
+from .evaluate import evaluate
+from .kept import MODELS_KEPT, TASKS_KEPT, Kept, KeptData, KeptModel, Shares
+from .local import Learned, Setting, gradient, train_own, train_weights
+from .losses import checked_loss, default_loss
+from .seeds import NUMPY_SEED_MASK, Purpose, seed_of
+from .task import Client, Task, load_task
+from .task_calls import build_model, client_data, held_out_data
+from .update import update_tensors
+from .wire import Evaluated, Trained, Work, bounded_metrics
+
+
+class Runner:
+    """Runs works one after another on one device; keeps what the next may use again."""
+
+    def __init__(self, device: torch.device, data_dir: Path | None, data_loader: Path | None) -> None:
+        self._device = device
+        self._data_dir = data_dir
+        self._data_loader = data_loader
+        self._tasks: Kept[Task] = Kept(TASKS_KEPT)
+        self._models: Kept[KeptModel] = Kept(MODELS_KEPT)
+        self._data = KeptData()
+
+    def run(self, work: Work, keep_going: Callable[[], bool]) -> Trained | Evaluated:
+        """Do the work. Raises what the task raises, and the room's errors."""
+        if torch.get_num_threads() != work.spec.torch_threads:
+            torch.set_num_threads(work.spec.torch_threads)
+        if work.spec.needs == "gpu" and self._device.type != "cuda":
+            raise NeedsGpu("the job needs a GPU, and this trainer runs on a CPU")
+        task = self._task(work.task_path, work.spec.task.digest)
+        if work.kind == "init":
+            return self._initialise(work, task)
+        if work.kind in ("evaluate", "test"):
+            return self._evaluate(work, task, keep_going)
+        return self._train(work, task, keep_going)
+
+    def forget(self) -> None:
+        """Give up all that is kept, and the device's memory with it."""
+        self._models.clear()
+        self._data.clear()
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _initialise(self, work: Work, task: Task) -> Trained:
+        begun = time.perf_counter()
+        key = self._model_key(work, task)
+        self._models.drop(key)
+        model = self._models.get(key, lambda: self._built(work, task))
+        tensors = model.layout.state
+        return self._save(work, model, tensors, Learned(0, {}), time.perf_counter() - begun)
+
+    def _train(self, work: Work, task: Task, keep_going: Callable[[], bool]) -> Trained:
+        begun = time.perf_counter()
+        client = self._client(work)
+        dataset = self._shares(work, task, client).training
+        model, base = self._started(work, task)
+        setting = self._setting(work, task, keep_going)
+        _seed_all(seed_of(work.spec.seed, "train", job_round=work.job_round, client=work.client), self._device)
+        own = task.function("train")
+        if work.spec.update == "gradients":
+            if own is not None:
+                raise task.mistake('train() makes weights: set update = "weights" or "delta"', own)
+            learned = gradient(model.module, dataset, setting)
+        elif own is not None:
+            learned = train_own(own, model.module, dataset, client, setting)
+            model = self._kept_whole(work, task, model, own)
+        else:
+            learned = train_weights(model.module, dataset, setting)
+        tensors = update_tensors(model.layout, work.spec.update, base)
+        return self._save(work, model, tensors, learned, time.perf_counter() - begun)
+
+    def _evaluate(self, work: Work, task: Task, keep_going: Callable[[], bool]) -> Evaluated:
+        client = self._client(work)
+        if work.held_out:
+            _seed_all(seed_of(work.spec.seed, "data", client=work.client), self._device)
+            source = self._data_task(task) if self._data_task(task).function("test_data") else task
+            dataset = held_out_data(source, client, work.spec.data)
+        else:
+            dataset = self._shares(work, task, client).validation
+        if dataset is None:
+            return Evaluated(0, {})
+        model, _ = self._started(work, task)
+        setting = self._setting(work, task, keep_going)
+        metrics = task.function("metrics")
+        size = work.spec.evaluate.batch_size
+        found = evaluate(model.module, dataset, setting, batch_size=size, metrics=metrics)
+        return Evaluated(found.examples, bounded_metrics(found.metrics))
+
+    def _task(self, path: Path, digest: str) -> Task:
+        return self._tasks.get((str(path), digest), lambda: load_task(path, digest=digest))
+
+    def _data_task(self, task: Task) -> Task:
+        """Whose data() is asked: the site's own loader where the trainer was started with one."""
+        loader = self._data_loader
+        if loader is None:
+            return task
+        return self._tasks.get(str(loader), lambda: load_task(loader, needs=("data",)))
+
+    def _client(self, work: Work) -> Client:
+        seed = seed_of(work.spec.seed, "data")
+        return Client(work.client, work.index, work.count, work.site, self._data_dir, seed)
+
+    def _shares(self, work: Work, task: Task, client: Client) -> Shares:
+        spec = work.spec
+        options = json.dumps(spec.data, sort_keys=True)
+        key = (task.digest, client, options, spec.seed, spec.evaluate.share)
+
+        def made() -> Shares:
+            _seed_all(seed_of(spec.seed, "data", client=client.name), self._device)
+            dataset = client_data(self._data_task(task), client, spec.data)
+            seed = seed_of(spec.seed, "validation", client=client.name)
+            return Shares(*split(dataset, spec.evaluate.share, seed))
+
+        return self._data.get(key, made)
+
+    def _model_key(self, work: Work, task: Task) -> Hashable:
+        params = json.dumps(work.spec.params, sort_keys=True)
+        return (task.digest, params, work.spec.seed, work.spec.train.precision)
+
+    def _built(self, work: Work, task: Task) -> KeptModel:
+        """The model as the job's seed makes it, the same in every process: built on the CPU, then moved."""
+        _seed_all(seed_of(work.spec.seed, "init"), self._device)
+        module = build_model(task, work.spec.params)
+        if work.spec.train.precision == "fp64":
+            module.double()
+        return KeptModel.of(module.to(self._device))
+
+    def _started(self, work: Work, task: Task) -> tuple[KeptModel, Mapping[str, torch.Tensor]]:
+        """The model with the checkpoint in it, and the checkpoint."""
+        assert work.base_path is not None, f"{work.kind} without a checkpoint"
+        model = self._models.get(self._model_key(work, task), lambda: self._built(work, task))
+        base = map_file(work.base_path)
+        model.start_from(base)
+        return model, base
+
+    def _setting(self, work: Work, task: Task, keep_going: Callable[[], bool]) -> Setting:
+        own = task.function("loss")
+        purpose: Purpose = "batch" if work.spec.update == "gradients" else "shuffle"
+        return Setting(
+            train=work.spec.train,
+            job_round=work.job_round,
+            order_seed=seed_of(work.spec.seed, purpose, job_round=work.job_round, client=work.client),
+            device=self._device,
+            loss=checked_loss(own) if own is not None else default_loss,
+            keep_going=keep_going,
+        )
+
+    def _kept_whole(self, work: Work, task: Task, model: KeptModel, own: Callable[..., object]) -> KeptModel:
+        """The model after the task's own loop, which may have put other tensors in the places of its own."""
+        if model.whole():
+            return model
+        self._models.drop(self._model_key(work, task))
+        changed = KeptModel.of(model.module)
+        if changed.layout.state.keys() != model.layout.state.keys():
+            raise task.mistake("train() must leave the model's tensors under the names that model() gave", own)
+        return changed
+
+    def _save(
+        self,
+        work: Work,
+        model: KeptModel,
+        tensors: Mapping[str, torch.Tensor],
+        learned: Learned,
+        seconds: float,
+    ) -> Trained:
+        metrics = bounded_metrics(learned.metrics)
+        if not all(numpy.isfinite(value) for value in metrics.values()):
+            named = next(name for name in metrics if not numpy.isfinite(metrics[name]))
+            raise TaskError(f"train() returned {metrics[named]} as {named!r}; metrics must be finite")
+        facts = {
+            "warren": "1",
+            "job": work.spec.job,
+            "round": str(work.job_round),
+            "kind": work.kind,
+            "client": work.client,
+            "attempt": work.attempt,
+            "examples": str(learned.examples),
+            "metrics": json.dumps(metrics, sort_keys=True),
+            "seconds": f"{seconds:.6f}",
+            **self._machine(),
+            **model.layout.metadata(),
+        }
+        written = save(work.output_path, tensors, facts)
+        return Trained(work.output_path, written.size, written.digest, learned.examples, metrics)
+
+    def _machine(self) -> dict[str, str]:
+        """The facts that equal bytes depend on beside the seed."""
+        device = "cpu" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device)
+        return {
+            "torch": torch.__version__,
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "threads": str(torch.get_num_threads()),
+            "device": device,
+        }
+
+
+def make_deterministic() -> None:
+    """Choose the algorithms that give the same bytes each time, where there are any; before the GPU's use."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # 5 % for debugging
+
+
+def _seed_all(seed: int, device: torch.device) -> None:
+    """Every generator that a task may draw from without naming it.
+
+    `torch.manual_seed` also queues the seed for accelerators that are not there: 2 ms and some memory each time.
+    """
+    random.seed(seed)
+    numpy.random.seed(seed & NUMPY_SEED_MASK)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

@@ -1,0 +1,94 @@
+"""Calls of a task's functions, each answer checked and each mistake told with what was expected."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from .task import Client, Task
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint that ends a sentence about an unknown name."""
+    known = sorted(names)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(known)}" if known else "it takes none"
+
+
+def build_model(task: Task, params: Mapping[str, Any]) -> nn.Module:
+    """`model(**params)`. Raises TaskError."""
+    function = task.needed("model", "model(**params)")
+    _check_options(task, function, "model", params, "[params]", given=0)
+    module = function(**params)
+    if not isinstance(module, nn.Module):
+        raise task.mistake(f"model() must return a torch.nn.Module, got {type(module).__name__}", function)
+    return module
+
+
+def client_data(task: Task, client: Client, options: Mapping[str, Any]) -> Dataset[Any]:
+    """`data(client, **options)`. Raises TaskError."""
+    function = task.needed("data", "data(client)")
+    _check_options(task, function, "data", options, "[data]", given=1)
+    return _checked(task, function, "data(client)", function(client, **options))
+
+
+def held_out_data(task: Task, client: Client, options: Mapping[str, Any]) -> Dataset[Any] | None:
+    """`test_data()` or `test_data(client)`, with those options that it takes; None where there is none."""
+    function = task.function("test_data")
+    if function is None:
+        return None
+    takes = _parameters(function)
+    first = takes[0] if takes else None
+    given = [client] if first is not None and (first.name == "client" or first.default is first.empty) else []
+    named = {name: options[name] for name in options if name in {p.name for p in takes[len(given) :]}}
+    return _checked(task, function, "test_data()", function(*given, **named))
+
+
+def _checked(task: Task, function: Callable[..., Any], what: str, dataset: Any) -> Dataset[Any]:
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        got = type(dataset).__name__
+        raise task.mistake(f"{what} must return a Dataset with len() and indexing, got {got}", function)
+    if len(dataset) == 0:
+        raise task.mistake(f"{what} gave a Dataset without examples", function)
+    return dataset  # type: ignore[no-any-return]
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a callable from C may have no signature to read
+        return [inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)]
+
+
+def _check_options(
+    task: Task,
+    function: Callable[..., Any],
+    name: str,
+    options: Mapping[str, Any],
+    section: str,
+    *,
+    given: int,
+) -> None:
+    """Name the option that the function does not take, or the argument that nobody gave."""
+    takes = _parameters(function)
+    if any(p.kind is p.VAR_KEYWORD for p in takes):
+        return
+    if len([p for p in takes if p.kind is not p.KEYWORD_ONLY]) < given and not any(
+        p.kind is p.VAR_POSITIONAL for p in takes
+    ):
+        raise task.mistake(f"{name}() must take the client: def {name}(client)", function)
+    by_name = {p.name: p for p in takes[given:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    for option in options:
+        if option not in by_name:
+            hint = nearest(option, by_name)
+            raise task.mistake(f"{section} {option}: {name}() has no such parameter; {hint}", function)
+    for parameter in by_name.values():
+        if parameter.default is parameter.empty and parameter.name not in options:
+            raise task.mistake(f"{name}() needs {parameter.name!r}: give it under {section}", function)

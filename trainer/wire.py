@@ -1,0 +1,148 @@
+"""What passes between a trainer and its training process: one order, one outcome, as JSON. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..broker.messages import METRICS_MAX, Failure, Kind
+from ..storage.job import JobSpec, read_spec, write_spec
+
+TRACE_BYTES_MAX = 16_384  # of a traceback, for the log beside the data
+SHARED_TRACE_CHARS = 4_096  # of it in a failure that leaves the trainer: a round may hold thousands
+METRIC_NAME_MAX = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One client's work in one round, with everything fetched to local files.
+
+    `output_path` is where the update is written; unused by an evaluation. `held_out` asks for the task's
+    own test data in place of the client's validation share.
+    """
+
+    kind: Kind
+    spec: JobSpec
+    job_round: int
+    client: str
+    index: int
+    count: int
+    site: str | None
+    attempt: str
+    task_path: Path
+    base_path: Path | None
+    output_path: Path
+    held_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """An update lies at `path`: its size in bytes, the blake3 of its bytes, the examples it stands for."""
+
+    path: Path
+    size: int
+    digest: str
+    examples: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Means over so many examples; 0 examples and no metrics where there was nothing to evaluate on."""
+
+    examples: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """The task failed this client. `failure` may leave the trainer; `trace` stays in its own log."""
+
+    failure: Failure
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Training ended at a batch because it was no longer wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The training process died under the work: nothing is known of the task's part in it."""
+
+    reason: str
+
+
+Outcome = Trained | Evaluated | TaskFailed | Stopped | Crashed
+Told = Trained | Evaluated | TaskFailed | Stopped  # what the child itself can say
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """What the training process found itself on."""
+
+    device: str  # cpu | cuda:i
+    name: str  # "cpu", or the GPU's own name
+    torch: str
+
+
+def write_work(number: int, work: Work) -> bytes:
+    """The order, numbered so that a late answer to an earlier one is known for what it is."""
+    fields = {
+        "kind": work.kind,
+        "spec": write_spec(work.spec).decode(),
+        "job_round": work.job_round,
+        "client": work.client,
+        "index": work.index,
+        "count": work.count,
+        "site": work.site,
+        "attempt": work.attempt,
+        "task_path": str(work.task_path),
+        "base_path": None if work.base_path is None else str(work.base_path),
+        "output_path": str(work.output_path),
+        "held_out": work.held_out,
+    }
+    return json.dumps({"number": number, "work": fields}).encode()
+
+
+def read_work(fields: dict[str, Any]) -> Work:
+    base = fields["base_path"]
+    paths = {
+        "task_path": Path(fields["task_path"]),
+        "base_path": None if base is None else Path(base),
+        "output_path": Path(fields["output_path"]),
+    }
+    return Work(**{**fields, **paths, "spec": read_spec(fields["spec"].encode())})
+
+
+def write_told(number: int, told: Told, *, last: bool = False) -> bytes:
+    """The answer to an order; `last` where the process ends after it, as its device refuses more."""
+    if isinstance(told, TaskFailed):
+        fields: dict[str, Any] = {"failure": told.failure.model_dump(), "trace": told.trace}
+    elif isinstance(told, Trained):
+        fields = {**asdict(told), "path": str(told.path)}
+    else:
+        fields = asdict(told)
+    return json.dumps({"number": number, "outcome": type(told).__name__, "fields": fields, "last": last}).encode()
+
+
+def read_told(message: dict[str, Any]) -> Told:
+    fields = message["fields"]
+    match message["outcome"]:
+        case "Trained":
+            return Trained(**{**fields, "path": Path(fields["path"])})
+        case "Evaluated":
+            return Evaluated(**fields)
+        case "TaskFailed":
+            return TaskFailed(Failure(**fields["failure"]), fields["trace"])
+        case _:
+            return Stopped()
+
+
+def bounded_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """As many metrics, with names as long, as a message may carry."""
+    return {str(name)[:METRIC_NAME_MAX]: float(metrics[name]) for name in sorted(metrics)[:METRICS_MAX]}
