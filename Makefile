@@ -13,7 +13,7 @@ INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS
 .PHONY: demo test lint servers help clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
 	@echo 'Targets: demo test lint servers clean'
 
 demo: $(VENV)/.tasks-installed

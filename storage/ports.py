@@ -22,7 +22,8 @@ class Presence:
 
     kind: str  # trainer | aggregator
     id: str
-    fields: Mapping[str, str] = field(default_factory=dict)  # host, pool or site, job, round, client, device, state, since
+    # host, pool or site, job, round, client, device, state, since
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 class Ledger(Protocol):
@@ -40,7 +41,7 @@ class Ledger(Protocol):
         ...
 
     def renew(self, jobs: Sequence[str], nonce: str, seconds: float) -> Pulse:
-        """Extend those of these leases that this nonce still holds, in one round trip; makes an epoch if there is none."""
+        """Extend those of these leases that this nonce holds, in one round trip; makes an epoch if there is none."""
         ...
 
     def release(self, job: str, nonce: str) -> None:

@@ -90,7 +90,7 @@ class SeaweedServer(Server):
 
     def command(self) -> Sequence[str]:
         ports = [f"-{name}={port}" for name, port in self._ports.items()]
-        quiet = ["-master.telemetry=false", "-s3.port.iceberg=0", "-s3.iam=false"]
+        quiet = ["-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false"]
         place = [f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", f"-dir={self.data}", "-volume.max=200"]
         sizes = ["-master.volumeSizeLimitMB=64"]
         users = f"-s3.config={self.folder / 's3.json'}"
