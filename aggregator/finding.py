@@ -16,6 +16,7 @@ from .leases import Leases
 from .ports import Stop
 from .record import Record
 
+ORPHAN_TICKS = 2  # takes between two tries to lead what others lead: how late a dead aggregator is noticed
 LIST_SECONDS = 60.0  # between two listings of the jobs: how late a lost submission can be
 TAKE_SECONDS = 1.0
 TROUBLE_SECONDS = 2.0
@@ -32,6 +33,7 @@ class Finding:
         self._leases = leases
         self._lead = lead
         self._over: set[str] = set()
+        self._running: set[str] = set()  # led here or elsewhere: another's lease may run out any moment
         self._ticks = 0
 
     def run(self, stop: Stop) -> None:
@@ -49,11 +51,26 @@ class Finding:
                     consumer = self._broker.consume([SUBMISSIONS])
                 self._ticks -= 1
                 self._take(consumer)
+                if self._ticks % ORPHAN_TICKS == 0:
+                    self._take_over()
             except (BrokerError, StorageError) as error:
                 log.warning("finding jobs: %s", error)
                 stop.wait(TROUBLE_SECONDS)
         if consumer is not None:
             consumer.close()
+
+    def over(self, job: str) -> None:
+        """The job ended."""
+        self._over.add(job)
+        self._running.discard(job)
+
+    def passed_over(self, job: str) -> None:
+        """The job could not be led; the next listing finds it again."""
+        self._running.discard(job)
+
+    def _take_over(self) -> None:
+        for job in sorted(self._running):
+            self._lead(job)
 
     def _take(self, consumer: Consumer) -> None:
         delivery = consumer.take(TAKE_SECONDS)
@@ -75,13 +92,16 @@ class Finding:
                 self._offer(job)
 
     def _offer(self, job: str) -> None:
-        """Lead the job unless it is over, or somebody does."""
+        """Lead the job unless it is over, or somebody does, or it is not wholly there yet."""
         try:
+            if self._store.stat(keys.spec(job)) is None:
+                return
             command = Record(self._store, job).control().command
         except (ObjectMissing, ObjectDamaged) as error:
             log.warning("passed over: %s", error, extra={"job": job})
             return
         if command in ("run", "pause"):
+            self._running.add(job)
             self._lead(job)
         else:
-            self._over.add(job)
+            self.over(job)

@@ -17,6 +17,7 @@ from .ports import Hold, House, Stop
 from .receipts import Receipts
 
 LISTEN_SECONDS_MAX = 1.0  # of one wait: how late a lost lease or a stop may be noticed
+CONTROL_SECONDS = 10.0  # between two looks at the control documents: how late a lost nudge may be noticed
 DEAF_SECONDS = 0.5  # between tries while Redis does not answer
 
 log = logging.getLogger("warren.aggregator")
@@ -34,6 +35,7 @@ class Hearing:
         self._stop = stop
         self._control = control
         self._after: dict[str, str] = {}
+        self._control_at = 0.0
         self._epoch = hold.epoch
         self._deaf = False
 
@@ -48,25 +50,26 @@ class Hearing:
             evaluated: takes the completions of evaluations.
         """
         try:
-            items = self._house.news.read(self._spec.job, self._spec.sources, self._after, self._wait(deadline))
+            now = self._house.ledger.now()
+            wait = LISTEN_SECONDS_MAX if deadline is None else min(LISTEN_SECONDS_MAX, max(0.0, deadline - now))
+            items = self._house.news.read(self._spec.job, self._spec.sources, self._after, wait)
         except (BrokerError, StorageError) as error:
             if not self._deaf:
                 log.warning("no news from Redis: %s", error, extra={"job": self._spec.job})
             self._deaf = True
             self._stop.wait(DEAF_SECONDS)
             return []
-        return [*self._disturbances(), *self._read(items, receipts, evaluated), Ticked()]
+        due = now - self._control_at >= CONTROL_SECONDS
+        nudged = due or any(item.source == "control" for item in items)
+        self._control_at = now if nudged else self._control_at
+        controlled = [Controlled(self._control())] if nudged else []
+        return [*self._disturbances(), *self._read(items, receipts, evaluated), *controlled, Ticked()]
 
     def trim(self) -> None:
         """Forget what was read: it is committed. Late or lost, this does no harm."""
         for source, last in self._after.items():
             if source != "control":
                 self._house.news.trim(self._spec.job, source, last)
-
-    def _wait(self, deadline: float | None) -> float:
-        if deadline is None:
-            return LISTEN_SECONDS_MAX
-        return min(LISTEN_SECONDS_MAX, max(0.0, deadline - self._house.ledger.now()))
 
     def _disturbances(self) -> list[Event]:
         events: list[Event] = []
@@ -82,10 +85,8 @@ class Hearing:
     def _read(self, items: list[NewsItem], receipts: Receipts, evaluated: Callable[[Completion], None]) -> list[Event]:
         claims: list[tuple[UpdateName, str | None]] = []
         answers: list[Answer] = []
-        nudged = False
         for item in items:
             self._after[item.source] = item.id
-            nudged = nudged or item.source == "control"
             told = None if item.source == "control" else self._completion(item)
             if told is None:
                 continue
@@ -97,8 +98,7 @@ class Hearing:
                 else:
                     answers.append(Answer(told.client, _outcome(told), told.attempt, str(told.failure or told.outcome)))
         answers += receipts.receive(claims)
-        events: list[Event] = [Answers(tuple(answers))] if answers else []
-        return [*events, Controlled(self._control())] if nudged else events
+        return [Answers(tuple(answers))] if answers else []
 
     def _completion(self, item: NewsItem) -> Completion | None:
         """The completion, if it can be read and its sender may speak for this client."""

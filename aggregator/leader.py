@@ -66,6 +66,9 @@ class Leader:
             return None
 
     def _lead(self) -> str:
+        control = self._patiently(self._record.control)
+        if control.command not in ("run", "pause"):
+            return control.command  # ended, and laid out, by another
         number = self._resume()
         while True:
             control = self._patiently(self._record.control)

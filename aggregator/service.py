@@ -116,11 +116,14 @@ class Crew:
     def _lead(self, lease: Lease) -> None:
         try:
             spec = Record(self._house.store, lease.job).spec()
-            Leader(self._house, spec, lease, self._stop, self._committed).run()
+            if Leader(self._house, spec, lease, self._stop, self._committed).run() is not None:
+                self._finding.over(lease.job)
         except (ObjectMissing, ObjectDamaged, SpecInvalid, StorageError) as error:
             log.error("can't be led: %s", error, extra={"job": lease.job})  # noqa: TRY400
+            self._finding.passed_over(lease.job)
         except Exception:
             log.exception("leading broke off; it is taken up again", extra={"job": lease.job})
+            self._finding.passed_over(lease.job)
         finally:
             self._house.numbers.forget(lease.job)
             self._led.discard(lease.job)
