@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from ..broker.errors import BrokerError
 from ..storage.documents import Control, Manifest, Plan
 from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError
 from ..storage.job import JobSpec
@@ -183,6 +184,7 @@ class Leader:
             self._patiently.check()
             self._evaluate(events)
         self._patiently(self._conclusion.conclude)
+        self._patiently(self._conclusion.lay_out)
         reason = f"{self._spec.rounds} rounds"
         done = Control(command="done", reason=reason, by=f"aggregator {self._house.name}", at=self._house.wall_clock())
         control = self._patiently(self._record.command, done)
@@ -192,10 +194,11 @@ class Leader:
         state = {"cancel": "cancelled", "fail": "failed"}.get(control.command, control.command)
         self._telling.job(state, control.reason)
         try:
-            self._conclusion.lay_out()
+            if control.command != "done":
+                self._conclusion.lay_out()
             self._house.news.forget(self._spec.job)
-        except StorageError as error:
-            log.warning("results not laid out: %s", error, extra={"job": self._spec.job})
+        except (StorageError, BrokerError) as error:
+            log.warning("not tidied up: %s", error, extra={"job": self._spec.job})
         return control.command
 
 
