@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pika
 import pytest
 import redis
+import urllib3
 from minio import Minio
 from minio.error import S3Error
 from servers.find import MINIO, RABBITMQ, REDIS, SERVICES, Found, Service, find, find_own
@@ -85,7 +86,15 @@ def s3(request: pytest.FixtureRequest) -> Iterator[S3Bucket]:
     """An empty bucket, removed after the test."""
     url, access, secret = _s3_address(request)
     place = S3Bucket(url, access, secret, bucket_name())
-    client = Minio(url.partition("://")[2], access_key=access, secret_key=secret, secure=url.startswith("https"))
+    # MinIO may answer 503 in its first moments, with "Retry-After: 60", which urllib3 would wait for.
+    retries = urllib3.Retry(8, backoff_factor=0.05, status_forcelist=[503], respect_retry_after_header=False)
+    client = Minio(
+        url.partition("://")[2],
+        access_key=access,
+        secret_key=secret,
+        secure=url.startswith("https"),
+        http_client=urllib3.PoolManager(retries=retries),
+    )
     client.make_bucket(bucket_name=place.bucket)
     yield place
     with contextlib.suppress(S3Error, OSError, ValueError):  # a test may have left its server dead
