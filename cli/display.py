@@ -28,6 +28,7 @@ CLIENT_MARKS = {
 CLIENTS_SHOWN = 60  # above it, counts and the names of those still missing
 NAMES_SHOWN = 8
 CURVE_WIDTH = 28
+CURVES_MAX = 4
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -85,13 +86,13 @@ def _rounds(status: JobStatus) -> RenderableType:
 def _now(status: JobStatus) -> Text:
     now = status.now
     if not now.asked:
-        return Text("no round is open yet" if not status.results else "between rounds", style="dim")
+        return Text("starting" if status.state == "running" and not status.results else "none is open", style="dim")
     name = "0 (the initial model)" if now.round == 0 else str(now.round)
     text = Text.assemble(f"{name}  ", (f"{now.valid} of {now.asked} in", "bold"), f"  quorum {now.quorum}")
     if now.rejected + now.failed:
         text.append(f"  {now.rejected} rejected, {now.failed} failed", style="red")
     if now.deadline_left is not None:
-        text.append(f"  closes in {clock(now.deadline_left)} at the latest", style="dim")
+        text.append(f"  deadline in {clock(now.deadline_left)}", style="dim")
     if now.extension:
         text.append(f"  extended {now.extension} times", style="yellow")
     return text
@@ -130,25 +131,18 @@ def _curve_names(status: JobStatus) -> list[str]:
     known: dict[str, None] = {}
     for result in status.results[-3:]:
         evaluation = result.evaluation
-        for name in (*result.manifest.metrics, *(evaluation.validation if evaluation else ())):
-            known[name] = None
+        evaluated = (*evaluation.held_out, *evaluation.validation) if evaluation else ()
+        known |= dict.fromkeys((*result.manifest.metrics, *evaluated))
     first = [name for name in ("loss", "accuracy") if name in known]
-    return [*first, *(name for name in known if name not in first)][:4]
+    return [*first, *(name for name in known if name not in first)][:CURVES_MAX]
 
 
 def _curve(status: JobStatus, name: str) -> Text:
-    values = status.series(name)
+    place, values = status.series(name)
     text = Text.assemble((curve(values, CURVE_WIDTH), "cyan"), "  ", (f"{values[-1]:.4g}", "bold"))
     best = min(values) if name == "loss" else max(values)
-    text.append(f"  best {best:.4g}  {_place(status, name)}", style="dim")
+    text.append(f"  best {best:.4g}  {place}", style="dim")
     return text
-
-
-def _place(status: JobStatus, name: str) -> str:
-    evaluation = status.last_evaluation
-    if evaluation is not None and name in evaluation.held_out:
-        return "on held-out data"
-    return "on validation shares" if evaluation is not None and name in evaluation.validation else "in training"
 
 
 def _trouble(status: JobStatus) -> Text | None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -52,18 +53,19 @@ class Embedded:
         self._stop = threading.Event()
         self._processes = [TrainingProcess(device, data_dir) for _ in range(trainers)]
         self._training = SharedTraining(self._processes)
-        self._aggregating: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
         self._failures: list[BaseException] = []
         self._scratch = tempfile.TemporaryDirectory(prefix=".run-", dir=root, ignore_cleanup_errors=True)
 
     def __enter__(self) -> Embedded:
-        self._aggregating = self._start("aggregator", self._aggregate)
+        self._start("aggregator", self._aggregate)
+        for process in self._processes:
+            self._start("warm-up", partial(self._training.warm_up, process))
         count = len(self._spec.sites) or len(self._processes)
         for number in range(count):
             source = self._spec.sources[number if self._spec.sites else 0]
             name = source.partition(".")[2] if self._spec.sites else f"t{number + 1}"
-            self._start(name, lambda name=name, source=source: self._work(name, source))  # type: ignore[misc]
+            self._start(name, partial(self._work, name, source))
         return self
 
     def __exit__(
@@ -87,11 +89,10 @@ class Embedded:
     def _redis(self) -> fakeredis.FakeRedis:
         return fakeredis.FakeRedis(server=self._server)
 
-    def _start(self, name: str, work: Callable[[], None]) -> threading.Thread:
+    def _start(self, name: str, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=self._guarded, args=(work,), name=f"warren-{name}", daemon=True)
         self._threads.append(thread)
         thread.start()
-        return thread
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import termios
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import click
 from rich.console import Console
@@ -36,6 +37,7 @@ class LiveScreen:
         console = console or Console(highlight=False)
         console.width = min(console.width, COLUMNS_MAX)
         self._live = Live(console=console, auto_refresh=False, transient=False, vertical_overflow="ellipsis")
+        self._echo = _hide_interrupts()
         self._live.start()
 
     def show(self, status: JobStatus) -> None:
@@ -43,6 +45,19 @@ class LiveScreen:
 
     def close(self) -> None:
         self._live.stop()
+        if self._echo is not None:
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, self._echo)
+            self._echo = None
+
+
+def _hide_interrupts() -> list[Any] | None:
+    """Keep the terminal from printing `^C` into the picture; what it did before, to be put back."""
+    if not sys.stdin.isatty():
+        return None
+    before = termios.tcgetattr(sys.stdin)
+    quiet = [*before[:3], before[3] & ~termios.ECHOCTL, *before[4:]]
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, quiet)
+    return before
 
 
 class _ChangesScreen:

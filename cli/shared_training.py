@@ -16,8 +16,15 @@ class SharedTraining:
     def __init__(self, processes: Sequence[TrainingProcess]) -> None:
         self._free: queue.SimpleQueue[TrainingProcess] = queue.SimpleQueue()
         self._all = tuple(processes)
-        for process in processes:
-            self._free.put(process)
+
+    def warm_up(self, process: TrainingProcess) -> None:
+        """Start one of the processes, then let it be used: the slow import of torch, several at a time.
+
+        Raises:
+            DeviceRefused: there is no such device here.
+        """
+        process.facts()
+        self._free.put(process)
 
     def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
         """As `TrainingProcess.run`; waits for its turn first."""

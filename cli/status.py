@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..aggregator.record import Record
 from ..storage import keys
@@ -50,6 +51,13 @@ class RoundResult:
         return next((place[name] for place in places if name in place), None)
 
 
+class Series(NamedTuple):
+    """A metric over the rounds, and on what it was measured."""
+
+    place: str
+    values: tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Now:
     """The round in progress, as the leader last told it; seconds on the ledger's clock."""
@@ -92,16 +100,25 @@ class JobStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """A guess from the last rounds; None before there is one."""
-        last = [result.manifest.seconds for result in self.results[-PACE_ROUNDS:]]
+        """A guess from the last rounds; None before there is one. The first round pays for starting up."""
+        last = [result.manifest.seconds for result in self.results[1:] or self.results][-PACE_ROUNDS:]
         if not last or self.ended:
             return None
-        return sum(last) / len(last) * (self.spec.rounds - self.rounds_done)
+        return statistics.median(last) * (self.spec.rounds - self.rounds_done)
 
-    def series(self, name: str) -> tuple[float, ...]:
-        """A metric round by round, where it is known."""
-        found = (result.metric(name) for result in self.results)
-        return tuple(value for value in found if value is not None)
+    def series(self, name: str) -> Series:
+        """A metric round by round, all of it measured in the same place: the best one that has it."""
+        evaluations = [result.evaluation for result in self.results if result.evaluation]
+        places = (
+            ("on held-out data", [one.held_out for one in evaluations]),
+            ("on validation shares", [one.validation for one in evaluations]),
+            ("in training", [result.manifest.metrics for result in self.results]),
+        )
+        for place, metrics in places:
+            values = tuple(one[name] for one in metrics if name in one)
+            if values:
+                return Series(place, values)
+        return Series("", ())
 
     @property
     def last_evaluation(self) -> Evaluation | None:
@@ -118,7 +135,7 @@ class StatusReader:
             store: where the job is.
             job: its id.
             ledger: for the news of it; None where there is none.
-            services: whether to warn of a missing aggregator or trainer.
+            services: whether aggregator and trainers are elsewhere, and may be missing.
 
         Raises:
             ObjectMissing, ObjectDamaged: no such job, or none that can be read.
@@ -142,7 +159,7 @@ class StatusReader:
         self._collect(keys.manifests(self.job), self._manifests, Manifest)
         self._collect(keys.evaluations(self.job), self._evaluations, Evaluation)
         progress, trainers, aggregators, warnings = self._news()
-        state = _BY_CONTROL.get(control.command) or _running(progress)
+        state = _BY_CONTROL.get(control.command) or ("running" if self._led(progress) else "waiting")
         if state not in ENDED and self._ledger is not None and self._services and not warnings:
             warnings = missing_services(self.spec, trainers, aggregators)
         return JobStatus(
@@ -156,6 +173,10 @@ class StatusReader:
             aggregators=aggregators,
             warnings=warnings,
         )
+
+    def _led(self, progress: Mapping[str, str]) -> bool:
+        """Whether somebody leads; an embedded run does from its start."""
+        return progress.get("state", "" if self._services else "running") == "running"
 
     def _collect(self, prefix: str, known: dict[str, Manifest] | dict[str, Evaluation], kind: type) -> None:
         for info in self._store.list(prefix):
@@ -180,10 +201,6 @@ class StatusReader:
             return progress, tuple(trainers), tuple(self._ledger.presences("aggregator")), ()
         except StorageUnavailable as error:
             return {}, (), (), (f"no news: {error}",)
-
-
-def _running(progress: Mapping[str, str]) -> State:
-    return "running" if progress.get("state") == "running" else "waiting"
 
 
 def read_progress(fields: Mapping[str, str], now: float | None) -> Now:

@@ -178,7 +178,7 @@ def test_the_round_in_progress_is_shown_with_who_is_in_and_who_is_missing(house:
     picture = drawn(house.reader.read())
     assert "1 of 3 in" in picture
     assert "quorum 2" in picture
-    assert "closes in 1:00 at the latest" in picture
+    assert "deadline in 1:00" in picture
     assert "✓c000" in picture
     assert "▸c001" in picture
     assert "✗c002" in picture
@@ -242,3 +242,19 @@ def test_a_curve_spans_its_lowest_and_highest() -> None:
 def test_times_and_lists_read_well() -> None:
     assert [clock(value) for value in (0, 7, 750, 3723)] == ["0:00", "0:07", "12:30", "1:02:03"]
     assert some(["a", "b", "c"], 2) == "a, b and 1 more"
+
+
+def test_a_curve_never_mixes_where_it_was_measured(house: House) -> None:
+    for number in (1, 2, 3):
+        house.freeze(number)
+    assert house.reader.read().series("loss") == ("in training", (1 / 2, 1 / 3, 1 / 4))
+    house.evaluate(2, 0.9)
+    assert house.reader.read().series("loss") == ("on held-out data", (0.5,))
+    assert house.reader.read().series("nothing") == ("", ())
+
+
+def test_the_time_left_leaves_out_the_first_round_which_starts_everything_up(house: House) -> None:
+    house.freeze(1, seconds=100.0)
+    assert house.reader.read().seconds_left == 400.0
+    house.freeze(2)
+    assert house.reader.read().seconds_left == 6.0
