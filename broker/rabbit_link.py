@@ -223,6 +223,7 @@ class Link:
         return opened
 
     def _opened(self, session: Session) -> None:
+        _log.info("connected to %s", self.address)
         with self._changed:
             self._session, self._failure = session, None
             listeners = list(self._listeners)
@@ -232,7 +233,7 @@ class Link:
 
     def _ended(self, session: Session, reason: BrokerError) -> None:
         if self._session is session and not self._closing.is_set():
-            _log.warning("%s; connecting again", reason)
+            _log.warning("lost the connection to %s (%s); connecting again", self.address, reason)
         session.end()
         with self._changed:
             self._session, self._attempt, self._failure = None, None, reason
@@ -268,6 +269,8 @@ def failure(error: BaseException, address: str) -> BrokerError:
         return BrokerRefused(
             f"{address}: its certificate is not trusted. Give the file of the authority that signed it."
         )
+    if "IncompatibleProtocol" in text or "WRONG_VERSION_NUMBER" in text:
+        return BrokerUnavailable(f"{address} does not speak AMQP. Is TLS (amqps://, port 5671) on one side only?")
     return BrokerUnavailable(f"{address} does not answer: {found[2] if found else text}"[:400])
 
 
@@ -288,4 +291,6 @@ def _deepest(error: BaseException) -> str:
     for inner in (*getattr(error, "exceptions", ())[-1:], getattr(error, "exception", None), *error.args[:1]):
         if isinstance(inner, BaseException):
             return _deepest(inner)
-    return repr(error) if isinstance(error, AMQPError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, AMQPError) and not (error.args and isinstance(error.args[0], str)):
+        return repr(error)  # holds the reply code
+    return f"{type(error).__name__}: {error}"

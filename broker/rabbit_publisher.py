@@ -88,10 +88,16 @@ class Publisher:
             while batch.open:
                 before = batch.open
                 if not batch.changed.wait_for(lambda: batch.open == 0, self._seconds) and batch.open == before:
-                    batch.given_up = True
+                    self._give_up(batch)
                     raise self._unavailable(batch)
         if batch.refusals:
             raise BrokerRefused("; ".join(str(refusal) for refusal in list(batch.refusals.values())[:3]))
+
+    def _give_up(self, batch: _Batch) -> None:
+        """Forget what was not sent: under an alarm of an hour, callers that try again must not pile it up."""
+        batch.given_up = True
+        with self._lock:
+            self._waiting = deque(item for item in self._waiting if item.batch is not batch)
 
     def _unavailable(self, batch: _Batch) -> BrokerError:
         if self._blocked:

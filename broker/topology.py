@@ -8,7 +8,7 @@ DEAD_LETTERS = "dead-letters"  # where a person finds them
 DELIVERY_LIMIT = 5  # a round job that took five trainers with it will take the sixth
 
 # RabbitMQ 4 drops what comes back 20 times from a quorum queue that names no limit; 3.10 knows no "never".
-_PARKING = {"x-queue-type": "quorum", "x-delivery-limit": 1 << 30}
+_PARKING: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": 1 << 30}
 
 
 def rounds_queue(source: str) -> str:
