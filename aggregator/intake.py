@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from blake3 import blake3
@@ -31,13 +31,29 @@ METRICS_CHARACTERS_MAX = 65_536
 BLOCK_BYTES = 1 << 20  # digested and checked while it is in cache
 
 _FACTS = ("torch", "cpu", "threads", "seconds")
-_BITS = {  # the integer of the same size, and infinity as such a one
-    "F64": (np.dtype("<i8"), 0x7FF0_0000_0000_0000),
-    "F32": (np.dtype("<i4"), 0x7F80_0000),
-    "BF16": (np.dtype("<i2"), 0x7F80),
-    "F16": (np.dtype("<i2"), 0x7C00),
-}
 _COUNT = re.compile(r"[0-9]{1,16}\Z")
+
+
+class _Bits(NamedTuple):
+    """How a floating dtype lies in the integer of its size."""
+
+    integer: np.dtype[np.signedinteger[Any]]
+    magnitude: np.signedinteger[Any]  # all bits but the sign
+    infinite: int  # the bits of infinity
+    lost: int  # bits that the readable format has and this one lacks
+    formats: tuple[str, str]  # struct's, of the integer and of the number that is read from it
+
+    def number(self, bits: int) -> float:
+        whole, number = self.formats
+        return float(struct.unpack(number, struct.pack(whole, bits << self.lost))[0])
+
+
+_BITS = {
+    "F64": _Bits(np.dtype("<i8"), np.int64((1 << 63) - 1), 0x7FF0_0000_0000_0000, 0, ("<Q", "<d")),
+    "F32": _Bits(np.dtype("<i4"), np.int32((1 << 31) - 1), 0x7F80_0000, 0, ("<I", "<f")),
+    "BF16": _Bits(np.dtype("<i2"), np.int16((1 << 15) - 1), 0x7F80, 16, ("<I", "<f")),
+    "F16": _Bits(np.dtype("<i2"), np.int16((1 << 15) - 1), 0x7C00, 0, ("<H", "<e")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +193,11 @@ def _complaint(block: memoryview, tensor: TensorSpec, weight: int) -> str | None
     # Without the sign bit, the bits of a larger magnitude are the larger integer, infinity above all numbers
     # and NaN above it: one rule for every dtype, and numpy has no bfloat16. Not torch: its threads wait for
     # each other at every block, 20 times slower where trainers keep the cores busy.
-    integer, infinite = _BITS[tensor.dtype]
-    most = int((np.frombuffer(block, integer) & integer.type((1 << (8 * integer.itemsize - 1)) - 1)).max())
-    if most >= infinite:
-        return f"tensor {shown(tensor.name)} holds {'NaN' if most > infinite else 'an infinite value'}"
-    largest = _number(most, tensor.dtype)
+    form = _BITS[tensor.dtype]
+    most = int((np.frombuffer(block, form.integer) & form.magnitude).max())
+    if most >= form.infinite:
+        return f"tensor {shown(tensor.name)} holds {'NaN' if most > form.infinite else 'an infinite value'}"
+    largest = form.number(most)
     if largest * weight > WEIGHTED_MAX:
         return f"tensor {shown(tensor.name)} holds {largest:.3g}, too large to be averaged (weight {weight})"
     return None
-
-
-def _number(bits: int, dtype: str) -> float:
-    if dtype == "BF16":
-        return struct.unpack("<f", struct.pack("<I", bits << 16))[0]  # type: ignore[no-any-return]
-    whole, number = {"F64": "Qd", "F32": "If", "F16": "He"}[dtype]
-    return struct.unpack(f"<{number}", struct.pack(f"<{whole}", bits))[0]  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import struct
 import tempfile
@@ -28,13 +29,15 @@ TENSORS_MAX = 65_536
 DIMENSIONS_MAX = 64  # torch's own limit
 NAME_CHARACTERS_MAX = 1024
 METADATA_MAX = 256
-JSON_MARKS_MAX = (
-    24 * TENSORS_MAX
-)  # of { [ and , : each costs the parser up to 100 bytes, whatever stands between
+JSON_MARKS_MAX = 24 * TENSORS_MAX  # of { [ and , : each costs the parser up to 100 bytes, whatever stands between
 BLOCK_BYTES = 1 << 20  # hashed and written while it is in cache
 FILE_BYTES_MAX = 1 << 48
 
 _LENGTH = struct.Struct("<Q")
+
+# Private, so that a slip writes to a copy of the page and neither to the file nor to a dead process;
+# without a reservation, so that a model larger than memory may be mapped.
+_MAP_FLAGS = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,24 @@ def digest_file(path: Path) -> str:
         while count := file.readinto(buffer):
             hasher.update(buffer[:count])
     return hasher.hexdigest()
+
+
+def map_pages(path: Path, size: int) -> mmap.mmap:
+    """The first `size` bytes of a file, above 0, as mapped pages.
+
+    Raises:
+        ObjectMissing: no such file.
+        StorageUnavailable: the file can't be mapped, or is shorter.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < size:
+                raise StorageUnavailable(f"{path}: shorter than the {size} bytes to map")
+            return mmap.mmap(file.fileno(), size, flags=_MAP_FLAGS, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    except FileNotFoundError as error:
+        raise ObjectMissing(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise StorageUnavailable(f"{path}: {error}") from error
 
 
 def shown(name: str) -> str:

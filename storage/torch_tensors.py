@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from .errors import ObjectMissing, StorageUnavailable
-from .tensors import Header, TensorSpec, Written, read_header, write_file
+from .tensors import Header, TensorSpec, Written, map_pages, read_header, write_file
 
 TORCH_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -25,28 +22,6 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
 }
 DTYPE_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
-
-# Private, so that a slip writes to a copy of the page and neither to the file nor to a dead process;
-# without a reservation, so that a model larger than memory may be mapped.
-_FLAGS = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
-
-
-def map_pages(path: Path, size: int) -> mmap.mmap:
-    """The first `size` bytes of a file, above 0, as mapped pages.
-
-    Raises:
-        ObjectMissing: no such file.
-        StorageUnavailable: the file can't be mapped, or is shorter.
-    """
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < size:
-                raise StorageUnavailable(f"{path}: shorter than the {size} bytes to map")
-            return mmap.mmap(file.fileno(), size, flags=_FLAGS, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    except FileNotFoundError as error:
-        raise ObjectMissing(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise StorageUnavailable(f"{path}: {error}") from error
 
 
 def map_bytes(path: Path, size: int) -> torch.Tensor:
