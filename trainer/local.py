@@ -15,7 +15,7 @@ from ..storage.job import TrainSpec
 from .batches import Batch, Batches, Placing, draw, length
 from .errors import NeedsGpu, TaskError, TrainingStopped
 from .losses import Loss, LossTally
-from .optimizers import make_optimizer
+from .optimizers import make_optimizer, step
 from .task import Client
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -142,15 +142,15 @@ def train_weights(model: nn.Module, dataset: Dataset[Any], setting: Setting) -> 
     tally = LossTally()
     for batch in batches_of(dataset, setting):
         setting.poll()
-        optimizer.zero_grad(set_to_none=True)
+        for parameter in parameters:
+            parameter.grad = None
         loss = _loss(model, batch, setting)
         tally.add(loss, batch.count)
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        scaler.unscale_(optimizer)
+        scaler.unscale_(optimizer)  # nothing but with fp16, as the rest of the scaler
         _pull(parameters, start, setting.train.mu)
         _clip(parameters, setting.train.clip)
-        scaler.step(optimizer)
-        scaler.update()
+        _step(optimizer, scaler)
     return Learned(length(dataset), {"loss": tally.mean()})
 
 
@@ -199,6 +199,14 @@ def train_own(
 def _loss(model: nn.Module, batch: Batch, setting: Setting) -> torch.Tensor:
     with setting.precision():
         return setting.loss(model(batch.inputs), batch.target)
+
+
+def _step(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
+    if scaler.is_enabled():
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        step(optimizer)
 
 
 def _pull(parameters: Sequence[nn.Parameter], start: Sequence[torch.Tensor], mu: float) -> None:

@@ -41,6 +41,28 @@ def make_optimizer(spec: TrainSpec, parameters: Sequence[torch.nn.Parameter], lr
     return made
 
 
+def step(optimizer: torch.optim.Optimizer) -> None:
+    """`optimizer.step()` less its wrappers, which load torch.compile first: 3 s and 80 MB of a training process.
+
+    What they add (hooks, profiling, gradients through the step itself) is not used here.
+    """
+    with torch.no_grad():
+        inspect.unwrap(type(optimizer).step)(optimizer)
+
+
+def spare_the_compiler() -> None:
+    """Let torch's optimizers be made without loading torch.compile (see `step`).
+
+    They load it only to mark four of their methods as not to be compiled. The mark is set here instead: the
+    method itself. With a torch that marks them in another way this changes nothing.
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        if getattr(method, "__globals__", {}).get("__name__") == "torch._compile":
+            plain = getattr(method, "__wrapped__", None)
+            if plain is not None and not hasattr(plain, "__dynamo_disable"):
+                setattr(plain, "__dynamo_disable", plain)  # in a class body the name would change
+
+
 def _classes() -> dict[str, Any]:
     found = {name.lower(): value for name, value in vars(torch.optim).items() if isinstance(value, type)}
     return {

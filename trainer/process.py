@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import json
 import multiprocessing
+import os
 import sys
 import time
 import weakref
@@ -220,6 +221,7 @@ def _child_main(connection: Connection, device: str, data_dir: Path | None, data
     from .process_child import serve  # here, as it imports torch
 
     serve(connection, device, data_dir, data_loader)
+    os._exit(0)  # some libraries complain of leaks when a process that used them ends in order
 
 
 def _close_at_exit(training: TrainingProcess) -> None:

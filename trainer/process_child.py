@@ -17,6 +17,7 @@ import torch
 
 from .errors import TrainerError, TrainingStopped
 from .failures import device_is_lost, failure_of, out_of_memory
+from .optimizers import spare_the_compiler
 from .runner import Runner, make_deterministic
 from .wire import DeviceFacts, Stopped, Told, Work, read_work, write_told
 
@@ -55,6 +56,7 @@ def serve(connection: Connection, device: str, data_dir: Path | None, data_loade
     """Say what this process runs on, then run works until the trainer goes."""
     _set_apart()
     make_deterministic()
+    spare_the_compiler()
     try:
         chosen = choose_device(device)
     except TrainerError as error:

@@ -215,7 +215,7 @@ class Runner:
 def make_deterministic() -> None:
     """Choose the algorithms that give the same bytes each time, where there are any; before the GPU's use."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")
     torch.backends.cudnn.benchmark = False
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # 5 % for debugging
 
