@@ -142,13 +142,15 @@ class S3Store:
         self._requests.close()
 
     def _download(self, key: str, *, limit: int, start: int = 0, length: int | None = None) -> bytes:
-        buffer = bytearray()
+        blocks: list[bytes] = []
 
         def append(at: int, block: bytes) -> None:
-            buffer[at:] = block
+            if at == 0:
+                blocks.clear()
+            blocks.append(block)
 
         Download(self._requests, check_key(key), append, limit=limit, start=start, length=length).run()
-        return bytes(buffer)
+        return b"".join(blocks)
 
     def _put(self, key: str, body: Body, headers: Mapping[str, str], tag: str | None) -> bool:
         """Write if the object still has this tag (None: if there is none); whether this call wrote it."""
@@ -175,9 +177,7 @@ class S3Store:
         if body.size > self._single_put_bytes_max:
             Multipart(self._requests, key, body, self._part_bytes).run(headers, condition)
             return
-        answer, _ = self._requests.ask(
-            "PUT", key, headers={**headers, **condition}, body=body.blocks(), size=body.size
-        )
+        answer, _ = self._requests.ask("PUT", key, headers={**headers, **condition}, body=body.blocks(), size=body.size)
         if not answer.get("etag"):
             where = self._requests.address.root
             raise StorageRefused(f"{where} does not answer as an object store does (its console's port?)")

@@ -43,9 +43,7 @@ class S3Address:
             shown = f"{parts.scheme}://{parts.hostname}"
             raise StorageRefused(f"the object store's address {shown} may hold no path and no credentials")
         if not _BUCKET.match(self.bucket):
-            raise StorageRefused(
-                f"{self.bucket[:80]!r} is no name for a bucket: 3 to 63 of a-z, 0-9, - and ."
-            )
+            raise StorageRefused(f"{self.bucket[:80]!r} is no name for a bucket: 3 to 63 of a-z, 0-9, - and .")
 
     @property
     def host(self) -> str:

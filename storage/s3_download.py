@@ -112,9 +112,7 @@ class Download:
         """Whether the answer holds the bytes that were asked for, and no more than the limit."""
         first, size = self._coming(response)
         if first != self._start + self._done or (self._length is not None and size > self._length):
-            raise StorageRefused(
-                f"object store {self._requests.address.root} answers with another range than asked"
-            )
+            raise StorageRefused(f"object store {self._requests.address.root} answers with another range than asked")
         if self._size is None:
             self._size = size
             self._tag = response.headers.get("etag", "")

@@ -53,9 +53,7 @@ class Multipart:
         _, answer = self._requests.ask("POST", self._key, query="uploads=", headers=headers)
         found = _UPLOAD_ID.search(answer)
         if found is None:
-            raise StorageRefused(
-                f"object store {self._requests.address.root} gave no id for an upload in parts"
-            )
+            raise StorageRefused(f"object store {self._requests.address.root} gave no id for an upload in parts")
         self._id = found[1].decode("ascii", "replace")
 
     def _part(self, start: int) -> str:
