@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import pika
@@ -18,6 +20,12 @@ from servers.redis_server import RedisServer
 from servers.s3_server import ACCESS_KEY, SECRET_KEY, MinioServer, S3Bucket, SeaweedServer, bucket_name
 
 from warren.broker import topology
+
+
+def pytest_configure() -> None:
+    """End as on Ctrl-C when told to (`timeout`, CI): the servers are ended too, where SIGTERM would leave them."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:

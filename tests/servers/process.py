@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from .guard import Guard
+
 PORTS = range(20_000, 32_000)  # below Linux's ephemeral ports: a reconnecting client can't take a dead server's
 READY_SECONDS = 120.0
 STOP_SECONDS = 30.0
@@ -75,6 +77,7 @@ class Server:
         self.data = folder / "data"
         self.log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
 
     def command(self) -> Sequence[str]:
         raise NotImplementedError
@@ -96,6 +99,7 @@ class Server:
             ServerFailed: it ended, or does not answer in READY_SECONDS.
         """
         assert not self.running, f"{self.name} is already running"
+        self._dismiss_guard()  # of a server that ended by itself
         self.data.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -107,13 +111,15 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._guard = Guard(self._process.pid, self.container)
         try:
             await_condition(lambda: not self.running or self.ready(), READY_SECONDS, f"{self.name} answers")
         except ServerFailed as error:
             self.kill()
             raise ServerFailed(f"{error}\n{self.log_tail()}") from None
-        if not self.running:
-            raise ServerFailed(f"{self.name} ended with {self._process.returncode}\n{self.log_tail()}")
+        if (code := self._process.poll()) is not None:
+            self.kill()
+            raise ServerFailed(f"{self.name} ended with {code}\n{self.log_tail()}")
 
     def ensure(self) -> None:
         """Start it if it is not running."""
@@ -159,6 +165,7 @@ class Server:
         process = self._process
         if process is None:
             return
+        self._dismiss_guard()
         family = self._family()
         self._signal(family if how is signal.SIGKILL else family[:1], how)
         try:
@@ -168,6 +175,11 @@ class Server:
             process.wait(STOP_SECONDS)
         await_condition(lambda: not any(map(_lives, family)), STOP_SECONDS, f"{self.name} is gone")
         self._process = None
+
+    def _dismiss_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.dismiss()
+            self._guard = None
 
     def _family(self) -> list[psutil.Process]:
         """The process that we started, then its descendants: RabbitMQ runs under two shells."""

@@ -121,9 +121,17 @@ class FaultProxy:
             else:
                 with contextlib.suppress(OSError):
                     sink.shutdown(socket.SHUT_WR)  # one side has said all: the other may still speak
-                if pair.one_side_done():
-                    return
+                if not pair.one_side_done():
+                    self._end(pair)
+                return
         self._drop(pair)
+
+    def _end(self, pair: _Pair) -> None:
+        """Close in order: a reset would throw away what the client has not yet read."""
+        with self._lock:
+            self._pairs.discard(pair)
+        pair.client.close()
+        pair.server.close()
 
     def _drop(self, pair: _Pair) -> None:
         with self._lock:

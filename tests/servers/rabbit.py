@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .find import Found
+from .guard import Guard
 from .process import LOOPBACK, Server, ServerFailed, await_condition, first_bytes, free_port
 
 API_SECONDS = 30.0
@@ -33,6 +34,7 @@ class RabbitServer(Server):
         self._image = found.value if found.means == "image" else None
         self.container = f"warren-test-rabbitmq-{self.port}" if self._image else None
         self._epmd: subprocess.Popen[bytes] | None = None
+        self._epmd_guard: Guard | None = None
         self._hosts = 0
 
     @property
@@ -94,7 +96,8 @@ class RabbitServer(Server):
     def close(self) -> None:
         """End the server and the port mapper that served it; nobody wants its data any more."""
         self.kill()
-        if self._epmd is not None:
+        if self._epmd is not None and self._epmd_guard is not None:
+            self._epmd_guard.dismiss()
             self._epmd.kill()
             self._epmd.wait()
             self._epmd = None
@@ -154,6 +157,7 @@ class RabbitServer(Server):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._epmd_guard = Guard(self._epmd.pid)
         names_request = b"\x00\x01n"
         await_condition(lambda: bool(first_bytes(self._epmd_port, names_request)), 10, "epmd answers")
 
