@@ -95,7 +95,7 @@ def test_windows_blocks_and_threads_leave_the_bits_alone(tmp_path: Path, monkeyp
     threads = torch.get_num_threads()
     results = []
     try:
-        for window, block, count in ((16 << 20, 1 << 18, 1), (4096 * 3, 1000, 1), (1 << 19, 77_777, 2)):
+        for window, block, count in ((16 << 20, 1 << 18, 1), (4096 * 25, 1000, 1), (1 << 22, 77_777, 2)):
             monkeypatch.setattr(folding, "WINDOW_BYTES", window)
             monkeypatch.setattr(folding, "BLOCK_ITEMS", block)
             torch.set_num_threads(count)
