@@ -19,7 +19,7 @@ from .layout import Layout
 
 BLOCK_ITEMS = 1 << 18  # 1 MiB of the total: stays in cache while several updates pass over it
 GROUP_MAX = 8  # updates of one pass
-WINDOW_BYTES = 4 << 20  # of one update, read by one thread and then unmapped: it does not stay in our memory
+WINDOW_BYTES = 32 << 20  # read by one thread at a time and then unmapped: updates do not stay in our memory
 THREADS_MAX = 8  # memory is the limit, not cores
 
 Tensors = dict[str, torch.Tensor]
@@ -165,7 +165,7 @@ class Fold:
             for file, place in zip(files, places, strict=True):
                 _let_go(file, place, run.items * DTYPES[run.dtype])
 
-        windows = [part for run in runs for part in _windows(run)]
+        windows = [part for run in runs for part in _windows(run, len(group))]
         for _ in _pool().map(window, windows) if len(windows) > 1 else map(window, windows):
             pass
 
@@ -192,8 +192,8 @@ def _continues(run: _Run, spec: TensorSpec, total: torch.dtype, at: int) -> bool
     )
 
 
-def _windows(run: _Run) -> Iterator[_Run]:
-    step = WINDOW_BYTES // DTYPES[run.dtype]
+def _windows(run: _Run, updates: int) -> Iterator[_Run]:
+    step = WINDOW_BYTES // (DTYPES[run.dtype] * updates)
     for done in range(0, run.items, step):
         start = run.start + done * DTYPES[run.dtype]
         yield _Run(run.total, run.dtype, run.at + done, start, min(step, run.items - done))
