@@ -72,9 +72,10 @@ class Averaging:
             path = desk.spool.path(key, max_bytes(header, spec))
             found = examine(path, name, kind, spec, header, digest)
         if desk.spool.full:
-            desk.spool.release(key)
-        with self._lock:
-            desk.examined.add(found.digest)
+            desk.spool.release(key)  # what is fetched again is checked again
+        else:
+            with self._lock:
+                desk.examined.add(found.digest)
         return Entry(
             client=name.client,
             source=name.source,
@@ -103,6 +104,9 @@ class Averaging:
         desk, round_number = self._desk(spec.job), manifest.round
         out, optimizer_out = desk.spool.own("checkpoint.out"), desk.spool.own("optimizer.out")
         first = round_number == 0
+        if not first and desk.fold is None:  # else each round that folds nothing ahead would fault in a fresh one
+            header = read_header(desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX))
+            desk.fold = fold_for(spec, read_layout(header, checkpoint=True))
         base = None if first else desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX)
         written, state = write_checkpoint(
             spec,
@@ -174,6 +178,7 @@ class Averaging:
             log.info("not folded ahead: %s", error, extra={"job": spec.job})
             desk.fold.reset()  # `write` starts over
         for entry in entries:
+            desk.examined.discard(entry.digest)
             desk.spool.release(_key(spec, round_number, entry))
 
     def _turn(self, desk: Desk) -> None:
