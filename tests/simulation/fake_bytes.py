@@ -1,0 +1,70 @@
+"""Updates and checkpoints in a few bytes: a fold that neither commutes nor associates, so that order shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from warren.storage.keys import UpdateName
+
+RUBBISH = "nan"
+
+
+@dataclass(frozen=True, slots=True)
+class FakeUpdate:
+    """What an update's bytes say."""
+
+    job: str
+    round: int
+    client: str
+    attempt: str
+    value: str
+    examples: int
+
+
+def digest(body: bytes) -> str:
+    return blake3(body).hexdigest()
+
+
+def write_update(update: FakeUpdate) -> bytes:
+    fields = (update.job, str(update.round), update.client, update.attempt, update.value, str(update.examples))
+    text = "|".join(fields).encode()
+    return text + b"|" + digest(text)[:8].encode()
+
+
+def read_update_bytes(body: bytes) -> FakeUpdate | None:
+    """None: rubbish, or not whole."""
+    text, _, check = body.rpartition(b"|")
+    if digest(text)[:8].encode() != check:
+        return None
+    job, number, client, attempt, value, examples = text.decode().split("|")
+    return None if value == RUBBISH else FakeUpdate(job, int(number), client, attempt, value, int(examples))
+
+
+def valid_update(body: bytes, name: UpdateName) -> FakeUpdate | None:
+    """The update, if it is whole and says what its key says."""
+    found = read_update_bytes(body)
+    said = None if found is None else (found.job, found.round, found.client, found.attempt)
+    return found if said == (name.job, name.round, name.client, name.attempt) else None
+
+
+def trained_value(seed: int, round_number: int, client: str, base: bytes, salt: str = "") -> str:
+    """What training gives: of the initial model nothing depends on the client."""
+    who = client if round_number else ""
+    return digest(f"{seed}/{round_number}/{who}/{salt}/".encode() + base)[:16]
+
+
+def examples_of(client: str) -> int:
+    return 1 + sum(client.encode()) % 50
+
+
+def folded(base: bytes | None, updates: Iterable[FakeUpdate]) -> bytes:
+    """The next checkpoint. Of the first model only the value counts, as any client gives it."""
+    if base is None:
+        return b"W" + next(iter(updates)).value.encode()
+    total = base
+    for update in updates:
+        total = b"W" + digest(total + f"{update.client}{update.value}{update.examples}".encode())[:32].encode()
+    return total

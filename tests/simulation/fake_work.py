@@ -1,0 +1,168 @@
+"""Training and averaging without tensors: what a client gives, how it fails, and the checkpoint that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulation.fake_bytes import (
+    RUBBISH,
+    FakeUpdate,
+    digest,
+    examples_of,
+    folded,
+    read_update_bytes,
+    trained_value,
+    valid_update,
+    write_update,
+)
+from simulation.fake_store import StorePort
+from simulation.kernel import Process
+from simulation.world import World
+
+from warren.aggregator.ports import UpdateRejected
+from warren.broker.messages import Failure
+from warren.storage import keys
+from warren.storage.documents import Base, Entry, Manifest
+from warren.storage.errors import ObjectDamaged
+from warren.storage.job import JobSpec
+from warren.storage.keys import UpdateName
+from warren.trainer.wire import Crashed, Evaluated, Outcome, Stopped, TaskFailed, Trained, Work
+
+BATCH_SECONDS = 0.5
+TRAIN_SECONDS = (0.2, 2.5)
+SLOW_SECONDS = 40.0
+
+
+@dataclass(slots=True)
+class FakeNumbers:
+    """Implements `aggregator.ports.Numbers` over one process's view of the store."""
+
+    store: StorePort
+
+    def base(self, job: str, round_number: int) -> Base:
+        key = keys.checkpoint(job, round_number)
+        body = self.store.read(key)
+        return Base(key=key, digest=digest(body), size=len(body))
+
+    def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None) -> Entry:
+        body = self.store.read(update_key(name))
+        found = valid_update(body, name)
+        if found is None:
+            raise UpdateRejected("rubbish" if read_update_bytes(body) is None else "it says it is another")
+        if claimed is not None and claimed != digest(body):
+            raise UpdateRejected("its digest is not the announced one")
+        return entry_of(name, body, found.examples)
+
+    def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
+        pass
+
+    def write(self, spec: JobSpec, manifest: Manifest) -> None:
+        job, number = manifest.job, manifest.round
+        base = None if manifest.base is None else self.store.read(manifest.base.key)
+        if base is not None and manifest.base is not None and digest(base) != manifest.base.digest:
+            raise ObjectDamaged(f"{manifest.base.key} is not what the round started from")
+        body = folded(base, [self._update(manifest, entry) for entry in manifest.entries])
+        self.store.create(keys.checkpoint(job, number), body)
+
+    def copy(self, key: str, to: str, *, tag: str | None, metadata: Mapping[str, str]) -> bool:
+        body = self.store.read(key)
+        return self.store.create(to, body) if tag is None else self.store.replace(to, body, tag=tag)
+
+    def forget(self, job: str) -> None:
+        pass
+
+    def _update(self, manifest: Manifest, entry: Entry) -> FakeUpdate:
+        name = UpdateName(manifest.job, manifest.round, entry.source, entry.client, entry.attempt)
+        body = self.store.read(update_key(name))
+        found = read_update_bytes(body)
+        if digest(body) != entry.digest or found is None:
+            raise ObjectDamaged(f"{update_key(name)} is not what was frozen")
+        return found
+
+
+def update_key(name: UpdateName) -> str:
+    return keys.update(name.job, name.round, name.source, name.client, name.attempt)
+
+
+def entry_of(name: UpdateName, body: bytes, examples: int) -> Entry:
+    return Entry(
+        client=name.client,
+        source=name.source,
+        attempt=name.attempt,
+        digest=digest(body),
+        size=len(body),
+        examples=examples,
+    )
+
+
+@dataclass(slots=True)
+class FakeTraining:
+    """Implements `trainer.ports.Training`: the process that trains, and the ways in which it doesn't."""
+
+    world: World
+    process: Process
+    poisoned: frozenset[str]  # clients whose data kills whoever trains on it, while the storm lasts
+
+    def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
+        world = self.world
+        if world.storm and work.client in self.poisoned and work.kind == "train":
+            world.kernel.crash(self.process)
+        if not self._takes_its_time(keep_going):
+            return Stopped()
+        if world.hit("child-dies"):
+            return Crashed("signal 9")
+        if world.hit("task-fails"):
+            return TaskFailed(Failure(error="ValueError", file="task.py", line=7), "Traceback ...")
+        if work.kind in ("evaluate", "test"):
+            return Evaluated(examples_of(work.client), evaluation_of(work.client, _base(work)))
+        return self._train(work)
+
+    def close(self) -> None:
+        pass
+
+    def _takes_its_time(self, keep_going: Callable[[], bool]) -> bool:
+        least, most = TRAIN_SECONDS
+        left = least + (most - least) * self.world.chance.random()
+        if self.world.hit("slow"):
+            left += SLOW_SECONDS * self.world.chance.random()
+        while left > 0:
+            self.world.kernel.block(min(left, BATCH_SECONDS))
+            left -= BATCH_SECONDS
+            if not keep_going():
+                return False
+        return True
+
+    def _train(self, work: Work) -> Outcome:
+        world, base = self.world, _base(work)
+        salt = work.attempt if world.rates["different-bytes"] else ""
+        value = trained_value(work.spec.seed, work.job_round, work.client, base, salt)
+        update = FakeUpdate(
+            work.spec.job, work.job_round, work.client, work.attempt, value, examples_of(work.client)
+        )
+        body = write_update(self._spoilt(update))
+        claimed = digest(body)
+        if world.hit("wrong-digest"):
+            claimed = digest(b"other bytes")
+            world.misannounced.add(work.attempt)
+        work.output_path.parent.mkdir(parents=True, exist_ok=True)
+        work.output_path.write_bytes(body)
+        return Trained(work.output_path, len(body), claimed, update.examples, {})
+
+    def _spoilt(self, update: FakeUpdate) -> FakeUpdate:
+        world = self.world
+        if world.hit("rubbish"):
+            return FakeUpdate(update.job, update.round, update.client, update.attempt, RUBBISH, update.examples)
+        if world.hit("mislabelled"):
+            return FakeUpdate(update.job, update.round + 1, "other", update.attempt, update.value, 1)
+        return update
+
+
+def evaluation_of(client: str, base: bytes) -> dict[str, float]:
+    return {"accuracy": sum(base + client.encode()) % 97 / 97, "loss": sum(base) % 89 / 89}
+
+
+def _base(work: Work) -> bytes:
+    path: Path | None = work.base_path
+    return b"" if path is None else path.read_bytes()
