@@ -6,7 +6,7 @@ import logging
 
 from ..broker.errors import BrokerError, MessageUnreadable
 from ..broker.messages import Completion, Failure, RoundJob, decode
-from ..broker.ports import Broker, Delivery, Outgoing
+from ..broker.ports import Broker, Consumer, Delivery, Outgoing
 from ..broker.topology import DEAD_LETTERS, DELIVERY_LIMIT, ROUNDS_DEAD
 from ..storage import keys
 from ..storage.errors import StorageError
@@ -30,21 +30,20 @@ class DeadLetters:
 
     def run(self, stop: Stop) -> None:
         """Until told to stop."""
-        self._declare(stop)
-        consumer = self._broker.consume([ROUNDS_DEAD])
-        try:
-            while not stop.is_set():
-                delivery = None
-                try:
-                    delivery = consumer.take(TAKE_SECONDS)
-                    if delivery is not None:
-                        self.handle(delivery)
-                except (BrokerError, StorageError) as error:
-                    log.warning("dead letter waits: %s", error)
-                    stop.wait(TROUBLE_SECONDS)
-                    if delivery is not None:
-                        delivery.requeue()
-        finally:
+        consumer: Consumer | None = None
+        while not stop.is_set():
+            delivery = None
+            try:
+                consumer = consumer or self._consume()
+                delivery = consumer.take(TAKE_SECONDS)
+                if delivery is not None:
+                    self.handle(delivery)
+            except (BrokerError, StorageError) as error:
+                log.warning("dead letters wait: %s", error)
+                stop.wait(TROUBLE_SECONDS)
+                if delivery is not None:
+                    delivery.requeue()
+        if consumer is not None:
             consumer.close()
 
     def handle(self, delivery: Delivery) -> None:
@@ -68,15 +67,9 @@ class DeadLetters:
             return f"unknown job: {job.job} is not in the store"
         return f"its trainer died or handed it back each time, more than {DELIVERY_LIMIT} deliveries"
 
-    def _declare(self, stop: Stop) -> None:
-        while not stop.is_set():
-            try:
-                self._broker.declare([ROUNDS_DEAD, DEAD_LETTERS])
-            except BrokerError as error:
-                log.warning("dead letters wait: %s", error)
-                stop.wait(TROUBLE_SECONDS)
-            else:
-                return
+    def _consume(self) -> Consumer:
+        self._broker.declare([ROUNDS_DEAD, DEAD_LETTERS])
+        return self._broker.consume([ROUNDS_DEAD])
 
 
 def _completion(delivery: Delivery, reason: str) -> tuple[Completion, str] | None:
