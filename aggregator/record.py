@@ -11,6 +11,7 @@ from ..storage.objects import ObjectStore
 from .events import Command, ControlState
 
 JSON = "application/json"
+ENDS = ("cancel", "fail", "done")
 CONTROLS_MAX = 99_999  # five digits in the key
 
 
@@ -37,8 +38,13 @@ class Record:
         return self._highest
 
     def command(self, command: Control) -> ControlState:
-        """Add a control document after the highest; if another came first, theirs stands: the state then says so."""
+        """Add a control document after the highest; if another came first, theirs stands: the state then says so.
+
+        A job that has ended stays so: nothing is written after its end.
+        """
         current = self.control()
+        if current.command in ENDS:
+            return current
         number = current.number + 1
         if self.store.create(keys.control(self.job, number), write_document(command), content_type=JSON):
             self._highest = control_state(command, number)
