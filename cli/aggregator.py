@@ -26,12 +26,20 @@ def aggregator() -> None:
     envvar="WARREN_SCRATCH",
     help="A folder for updates on their way; default: a temporary one.",
 )
+@click.option(
+    "--lease",
+    metavar="TIME",
+    default="10s",
+    show_default=True,
+    envvar="WARREN_LEASE",
+    help="How long the others wait before they lead the jobs of an aggregator that died.",
+)
 @options.servers
-def start(name: str | None, scratch: Path | None, servers: options.Given) -> int:
+def start(name: str | None, scratch: Path | None, lease: str, servers: options.Given) -> int:
     """Lead jobs until stopped. Several share the jobs; SIGTERM hands them over."""
     from .services import run_aggregator
 
-    return run_aggregator(servers, name, scratch)
+    return run_aggregator(servers, name, scratch, lease)
 
 
 @aggregator.command("list")

@@ -13,12 +13,16 @@ import click
 
 from ..broker.topology import SUBMISSIONS, evaluations_queue, rounds_queue
 from ..storage.errors import StorageUnavailable
+from ..storage.job import seconds
 from .connect import open_servers, open_view
+from .errors import UsageMistake
 from .log import start_logging
 from .names import service_name, source_of
 from .options import Given
 from .signals import stop_on_signals
 from .tables import print_table
+
+LEASE_SECONDS_MIN, LEASE_SECONDS_MAX = 1.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +40,39 @@ class TrainerOptions:
     cache: Path | None
 
 
-def run_aggregator(given: Given, name: str | None, scratch: Path | None) -> int:
-    """Lead jobs until stopped. Returns the exit code."""
+def run_aggregator(given: Given, name: str | None, scratch: Path | None, lease: str) -> int:
+    """Lead jobs until stopped. Returns the exit code. Raises UsageMistake."""
     from ..aggregator.service import Aggregator
 
+    lease_seconds = _lease_seconds(lease)
     start_logging()
     name = service_name(name)
     stop = stop_on_signals()
     with open_servers(given, name) as servers, _folder(scratch) as folder:
         servers.broker.declare([SUBMISSIONS])
         servers.ledger.now()
-        Aggregator(servers.store, servers.broker, servers.news, servers.ledger, name=name, scratch=folder).run(stop)
+        aggregator = Aggregator(
+            servers.store,
+            servers.broker,
+            servers.news,
+            servers.ledger,
+            name=name,
+            scratch=folder,
+            lease_seconds=lease_seconds,
+        )
+        aggregator.run(stop)
     return 0
+
+
+def _lease_seconds(text: str) -> float:
+    """The lease's time; too short a one would run out under a busy aggregator's hands. Raises UsageMistake."""
+    try:
+        value = seconds(text)
+    except ValueError as error:
+        raise UsageMistake(f"--lease {error}.") from None
+    if not LEASE_SECONDS_MIN <= value <= LEASE_SECONDS_MAX:
+        raise UsageMistake(f"--lease {text} is not between {LEASE_SECONDS_MIN:g}s and {LEASE_SECONDS_MAX / 60:g}m.")
+    return value
 
 
 def run_trainer(given: Given, told: TrainerOptions) -> int:
