@@ -63,7 +63,9 @@ class Hearing:
         nudged = due or any(item.source == "control" for item in items)
         self._control_at = now if nudged else self._control_at
         controlled = [Controlled(self._control())] if nudged else []
-        return [*self._disturbances(), *self._read(items, receipts, evaluated), *controlled, Ticked()]
+        disturbances = self._disturbances()
+        # Answers come first: a look that a disturbance asks for tells none a second time, and may close the round.
+        return [*self._read(items, receipts, evaluated), *disturbances, *controlled, Ticked()]
 
     def trim(self) -> None:
         """Forget what was read: it is committed. Late or lost, this does no harm."""

@@ -13,7 +13,7 @@ from ..storage.job import JobSpec
 from .carrying import Carrier, write_checkpoint
 from .conclusion import Conclusion
 from .evaluation import Evaluations
-from .events import ControlState, Effect, Event, Opened, Round, Wiped
+from .events import ControlState, Effect, Event, Opened, Round, Wiped, WriteControl
 from .hearing import LISTEN_SECONDS_MAX, Hearing
 from .patience import Abandoned, Patience
 from .plan import first_plan, rules
@@ -113,14 +113,19 @@ class Leader:
         """Feed the events, carry out the effects, feed what comes of them, until nothing is left to do."""
         heard = deque(events)
         due: deque[Effect] = deque()
+        reason = ""
         while heard or due:
             if due:
-                heard.extendleft(reversed(carrier.carry_out(due.popleft(), round)))
+                effect = due.popleft()
+                heard.extendleft(reversed(carrier.carry_out(effect, round)))
+                if isinstance(effect, WriteControl):
+                    self._told(round, reason)  # not before it stands: trainers drop the work of a paused job
             else:
                 step = advance(round, heard.popleft(), self._patiently(self._house.ledger.now))
-                round = step.round
+                round, reason = step.round, step.reason
                 due.extend(step.effects)
-                self._told(round, step.reason)
+                if not any(isinstance(effect, WriteControl) for effect in due):
+                    self._told(round, reason)
         assert round.phase in SETTLED, round.phase
         return round
 
