@@ -14,6 +14,7 @@ from .status import JobStatus
 STATE_STYLES = {
     "running": "bold green",
     "waiting": "bold yellow",
+    "unfinished": "bold yellow",
     "paused": "bold yellow",
     "cancelled": "bold red",
     "failed": "bold red",
@@ -120,7 +121,7 @@ def _trainers(status: JobStatus) -> Text:
     if not status.trainers:
         return Text("none", style="dim")
     working = [one for one in status.trainers if one.fields.get("job") == status.job]
-    text = Text(f"{len(status.trainers)} there, {len(working)} at work on this job")
+    text = Text(f"{len(status.trainers)} there" + (f", {len(working)} at work on this job" if working else ""))
     elsewhere = [one for one in status.trainers if one.fields.get("job") not in ("", None, status.job)]
     if elsewhere:
         text.append(f", {len(elsewhere)} on others", style="dim")

@@ -68,7 +68,7 @@ def resume_job(text: str, told: RunOptions) -> int:
     if status.state == "done":
         print_outcome(view.store, status, as_json=told.as_json)
         return exit_code(status)
-    if status.state != "waiting":
+    if status.state != "unfinished":
         command_job(view, job, "resume")
     return _lead(job, told)
 

@@ -6,6 +6,7 @@ import json
 import sys
 import termios
 import time
+from dataclasses import replace
 from typing import Any, Protocol
 
 import click
@@ -17,6 +18,7 @@ from .display import render
 from .status import JobStatus
 
 COLUMNS_MAX = 100  # wider lines are harder to read
+EARLIER_SHOWN = 2  # rounds, as lines
 
 
 class Screen(Protocol):
@@ -79,7 +81,14 @@ class _ChangesScreen:
 
 
 class LineScreen(_ChangesScreen):
-    """A line for each thing that happened, with the time."""
+    """A line for each thing that happened, with the time; of what came before the first look, the end."""
+
+    def show(self, status: JobStatus) -> None:
+        if self._before is None and len(status.results) > EARLIER_SHOWN:
+            skipped = status.results[:-EARLIER_SHOWN]
+            click.echo(f"{len(skipped)} rounds before these: `warren job show {status.job}`")
+            self._before = replace(status, results=skipped, warnings=(), state="unfinished")
+        super().show(status)
 
     def _print(self, change: Change, job: str) -> None:
         click.echo(f"{time.strftime('%H:%M:%S')}  {change.text}")

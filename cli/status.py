@@ -16,7 +16,7 @@ from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
 from ..storage.ports import Ledger, Presence
 
-State = Literal["running", "waiting", "paused", "cancelled", "failed", "done"]
+State = Literal["running", "waiting", "unfinished", "paused", "cancelled", "failed", "done"]
 ENDED: tuple[State, ...] = ("cancelled", "failed", "done")
 PACE_ROUNDS = 5  # the last rounds, from which the time left is reckoned
 _BY_CONTROL: Mapping[str, State] = {
@@ -159,14 +159,14 @@ class StatusReader:
         self._collect(keys.manifests(self.job), self._manifests, Manifest)
         self._collect(keys.evaluations(self.job), self._evaluations, Evaluation)
         progress, trainers, aggregators, warnings = self._news()
-        state = _BY_CONTROL.get(control.command) or ("running" if self._led(progress) else "waiting")
+        state = _BY_CONTROL.get(control.command) or self._going(progress)
         if state not in ENDED and self._ledger is not None and self._services and not warnings:
             warnings = missing_services(self.spec, trainers, aggregators)
         return JobStatus(
             job=self.job,
             spec=self.spec,
             state=state,
-            reason=control.reason if state not in ("running", "waiting") else progress.get("reason", ""),
+            reason=control.reason if state in _BY_CONTROL.values() else progress.get("reason", ""),
             now=read_progress(progress, _float(progress.get("_now", ""))),
             results=self._results(),
             trainers=trainers,
@@ -174,9 +174,12 @@ class StatusReader:
             warnings=warnings,
         )
 
-    def _led(self, progress: Mapping[str, str]) -> bool:
-        """Whether somebody leads; an embedded run does from its start."""
-        return progress.get("state", "" if self._services else "running") == "running"
+    def _going(self, progress: Mapping[str, str]) -> State:
+        """The state of a job that may go on: without a ledger nobody knows whether it does."""
+        if self._ledger is None:
+            return "unfinished"
+        led = progress.get("state", "" if self._services else "running")  # an embedded run leads from its start
+        return "running" if led == "running" else "waiting"
 
     def _collect(self, prefix: str, known: dict[str, Manifest] | dict[str, Evaluation], kind: type) -> None:
         for info in self._store.list(prefix):

@@ -133,7 +133,7 @@ def test_the_jobs_of_a_folder_are_listed(finished: View, capsys: pytest.CaptureF
     rows = {row["job"]: row for row in lines(capsys)}
     assert rows["lung-aaa111"]["state"] == "done"
     assert rows["lung-aaa111"]["accuracy"] == 0.96
-    assert rows["digits-zzz999"]["state"] == "waiting"
+    assert rows["digits-zzz999"]["state"] == "unfinished"
     assert call(["job", "list", "--store", finished.place]) == 0
     assert "2/2" in capsys.readouterr().out
 
@@ -198,3 +198,15 @@ def test_checkpoints_are_listed_with_their_numbers(finished: View, capsys: pytes
     assert [row["round"] for row in rows] == [0, 1, 2, "final"]
     assert rows[2]["accuracy"] == 0.96
     assert Path(str(rows[2]["where"])).read_bytes() == b"modelmodel"
+
+
+def test_lines_of_a_long_job_begin_with_its_last_rounds(finished: View, capsys: pytest.CaptureFixture[str]) -> None:
+    job = "lung-aaa111"
+    for number in (3, 4, 5):
+        document = Manifest(job=job, round=number, entries=(), reason="complete")
+        finished.store.create(keys.manifest(job, number), write_document(document))
+    assert call(["watch", job, "--store", finished.place]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"3 rounds before these: `warren job show {job}`"
+    assert [line[10:19] for line in shown[1:3]] == ["round 4/2", "round 5/2"]
+    assert shown[-1].endswith(f"{job} done: 2 rounds")
