@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import queue
+from collections.abc import Iterator
 
 from ..storage import keys
 from ..storage.errors import StorageError
-from ..storage.job import JobSpec, keep_rule
+from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
 from .ports import Stop
+from .retention import outdated_by, waste
 
 WAIT_SECONDS = 1.0
-BACKLOG_MAX = 10_000  # rounds that wait to be collected; what is dropped here `warren job gc` finds
+BACKLOG_MAX = 10_000  # rounds that wait to be collected; what is dropped here the next start or `warren job gc` finds
 
 log = logging.getLogger("warren.aggregator")
 
@@ -22,14 +24,15 @@ class Collecting:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._due: queue.Queue[tuple[JobSpec, int]] = queue.Queue(BACKLOG_MAX)
+        self._due: queue.Queue[tuple[JobSpec, int | None]] = queue.Queue(BACKLOG_MAX)
 
     def committed(self, spec: JobSpec, round_number: int) -> None:
         """A round was committed: what it outdates goes, later."""
-        try:
-            self._due.put_nowait((spec, round_number))
-        except queue.Full:
-            log.warning("round %d is left to `warren job gc`", round_number, extra={"job": spec.job})
+        self._put(spec, round_number)
+
+    def whole(self, spec: JobSpec) -> None:
+        """The job is taken up, or over: all that it left and nobody needs goes, later."""
+        self._put(spec, None)
 
     def run(self, stop: Stop) -> None:
         """Until told to stop."""
@@ -42,31 +45,28 @@ class Collecting:
             try:
                 for key in outdated(self._store, spec, round_number):
                     self._store.delete(key)
+                    if stop.is_set():
+                        return
             except StorageError as error:
                 log.warning("collecting waits: %s", error, extra={"job": spec.job})
 
+    def _put(self, spec: JobSpec, round_number: int | None) -> None:
+        try:
+            self._due.put_nowait((spec, round_number))
+        except queue.Full:
+            log.warning("what is not needed is left to `warren job gc`", extra={"job": spec.job})
 
-def outdated(store: ObjectStore, spec: JobSpec, round_number: int) -> list[str]:
-    """The keys that the commit of this round makes superfluous.
+
+def outdated(store: ObjectStore, spec: JobSpec, round_number: int | None) -> Iterator[str]:
+    """The keys that the commit of this round makes superfluous; all that are superfluous where none is named.
 
     A late update or losing attempt of a kept round goes with its round.
     """
+    if round_number is None:
+        yield from (found.key for found in waste(store, spec))
+        return
     gone = round_number - spec.keep_updates
-    found = [info.key for info in store.list(keys.updates(spec.job, gone))] if gone >= 0 else []
-    return found + [key for n in outdated_checkpoints(spec, round_number) for key in _checkpoint_keys(spec.job, n)]
-
-
-def outdated_checkpoints(spec: JobSpec, round_number: int) -> list[int]:
-    """Rounds whose checkpoint goes now; never the newest two: the next round and evaluations start from them."""
-    rule, count = keep_rule(spec.keep_checkpoints)
-    if rule == "last":
-        gone = round_number - max(2, count)
-        return [gone] if gone >= 0 else []
-    if rule == "every":
-        gone = round_number - 2
-        return [gone] if gone >= 0 and gone % count else []
-    return []
-
-
-def _checkpoint_keys(job: str, round_number: int) -> list[str]:
-    return [keys.checkpoint(job, round_number), keys.optimizer(job, round_number)]
+    if gone >= 0:
+        yield from (info.key for info in store.list(keys.updates(spec.job, gone)))
+    for number in outdated_by(spec, round_number):
+        yield from (keys.checkpoint(spec.job, number), keys.optimizer(spec.job, number))

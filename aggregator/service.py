@@ -116,8 +116,10 @@ class Crew:
     def _lead(self, lease: Lease) -> None:
         try:
             spec = Record(self._house.store, lease.job).spec()
+            self._collecting.whole(spec)  # what a crash left
             if Leader(self._house, spec, lease, self._stop, self._committed).run() is not None:
                 self._finding.over(lease.job)
+                self._collecting.whole(spec)
         except (ObjectMissing, ObjectDamaged, SpecInvalid, StorageError) as error:
             log.error("can't be led: %s", error, extra={"job": lease.job})  # noqa: TRY400
             self._finding.passed_over(lease.job)

@@ -69,8 +69,12 @@ def evaluation(job: str, round_number: int) -> str:
     return f"{evaluations(job)}{round_number:05}.json"
 
 
+def client_states(job: str) -> str:
+    return f"{job_prefix(job)}clients/"
+
+
 def client_state(job: str, client: str, round_number: int, attempt: str) -> str:
-    return f"{job_prefix(job)}clients/{_name(client)}/{round_number:05}.{_name(attempt)}.safetensors"
+    return f"{client_states(job)}{_name(client)}/{round_number:05}.{_name(attempt)}.safetensors"
 
 
 def derived(job: str, file: str) -> str:
@@ -117,6 +121,27 @@ def read_update(key: str) -> UpdateName | None:
     if found is None:
         return None
     return UpdateName(found["job"], int(found["round"]), found["source"], found["client"], found["attempt"])
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStateName:
+    """What the key of a client's state says: kept by this attempt in this round."""
+
+    client: str
+    round: int
+    attempt: str
+
+
+_CLIENT_STATE = re.compile(
+    r"jobs/[a-z0-9-]{1,63}/clients/(?P<client>[a-z0-9-]{1,63})/(?P<round>\d{5})\."
+    r"(?P<attempt>[a-z0-9-]{1,63})\.safetensors\Z"
+)
+
+
+def read_client_state(key: str) -> ClientStateName | None:
+    """The way back from the key of a client's state; None for any other key."""
+    found = _CLIENT_STATE.match(key)
+    return None if found is None else ClientStateName(found["client"], int(found["round"]), found["attempt"])
 
 
 def _name(text: str) -> str:

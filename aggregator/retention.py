@@ -1,0 +1,142 @@
+"""What of a job is no longer needed: which objects may go, and why; and how a whole job goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..storage import keys
+from ..storage.job import JobSpec, keep_rule
+from ..storage.objects import ObjectInfo, ObjectStore
+from .record import Record
+
+LATEST = 2  # checkpoints that always stay: the next round and evaluations start from them
+
+_ROUND = re.compile(r"\d{5}\Z")
+_CHECKPOINT = re.compile(r"round-(\d{5})(?:\.optimizer)?\.safetensors\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """An object that may go."""
+
+    key: str
+    size: int
+    reason: str
+
+
+def waste(store: ObjectStore, spec: JobSpec) -> Iterator[Waste]:
+    """Everything of a job that may go. Nothing of a round that is not committed is ever among it."""
+    committed = Committed(store, spec.job)
+    if committed.last is None:
+        return
+    yield from _updates(store, spec, committed)
+    yield from _checkpoints(store, spec, committed.last)
+    yield from _client_states(store, spec, committed)
+
+
+def orphans(store: ObjectStore) -> Iterator[Waste]:
+    """Updates of jobs that were removed: a trainer that was still at work stored them afterwards."""
+    for job in store.folders("updates/"):
+        if keys.is_name(job) and store.stat(keys.spec(job)) is not None:
+            continue
+        for info in store.list(f"updates/{job}/"):
+            yield Waste(info.key, info.size, "its job is gone")
+
+
+def halves(store: ObjectStore) -> Iterator[str]:
+    """Ids under which something lies and no job: a submit, fork or rm that broke off, or is under way."""
+    for job in store.folders("jobs/"):
+        if keys.is_name(job) and store.stat(keys.spec(job)) is None:
+            yield job
+
+
+def remove(store: ObjectStore, job: str) -> Iterator[ObjectInfo]:
+    """Delete everything of a job, naming each object once it is gone. Can be repeated after it broke off.
+
+    The control documents outlive the spec: a job whose end was forgotten would be led again.
+    """
+    control, spec = keys.controls(job), keys.spec(job)
+    yield from _delete(store, store.list(keys.updates(job)))
+    inside = list(store.list(keys.job_prefix(job)))
+    yield from _delete(store, (info for info in inside if info.key != spec and not info.key.startswith(control)))
+    yield from _delete(store, (info for info in inside if info.key == spec))
+    yield from _delete(store, (info for info in inside if info.key.startswith(control)))
+
+
+class Committed:
+    """The committed rounds of a job, and who counts in them."""
+
+    def __init__(self, store: ObjectStore, job: str) -> None:
+        self._record = Record(store, job)
+        self._counted: dict[int, frozenset[tuple[str, str]]] = {}
+        highest = self._record.highest_manifest()
+        if highest is not None and not self._record.committed(highest):
+            highest = highest - 1 if highest else None
+        self.last: int | None = highest
+
+    def counts(self, number: int, client: str, attempt: str) -> bool:
+        """Whether this attempt counts in a committed round."""
+        if number not in self._counted:
+            entries = self._record.manifest(number).entries
+            self._counted[number] = frozenset((entry.client, entry.attempt) for entry in entries)
+        return (client, attempt) in self._counted[number]
+
+
+def checkpoint_kept(spec: JobSpec, number: int, last: int) -> bool:
+    """Whether the checkpoint of this round stays once round `last` is committed."""
+    rule, count = keep_rule(spec.keep_checkpoints)
+    if rule == "last":
+        return number > last - max(LATEST, count)
+    return rule == "all" or number > last - LATEST or number % count == 0
+
+
+def outdated_by(spec: JobSpec, last: int) -> list[int]:
+    """Rounds whose checkpoint goes with the commit of round `last`."""
+    _, count = keep_rule(spec.keep_checkpoints)
+    numbers = {last - LATEST, last - max(LATEST, count)}
+    return [number for number in sorted(numbers) if number >= 0 and not checkpoint_kept(spec, number, last)]
+
+
+def _updates(store: ObjectStore, spec: JobSpec, committed: Committed) -> Iterator[Waste]:
+    assert committed.last is not None
+    prefix = keys.updates(spec.job)
+    for info in store.list(prefix):
+        folder = info.key.removeprefix(prefix).partition("/")[0]
+        if not _ROUND.match(folder):
+            yield Waste(info.key, info.size, "not an update of any round")
+            continue
+        if int(folder) > committed.last:
+            return  # listed in the order of rounds: all that follow are not committed
+        name = keys.read_update(info.key)
+        if int(folder) <= committed.last - spec.keep_updates:
+            yield Waste(info.key, info.size, f"update of a round before the {spec.keep_updates} that are kept")
+        elif name is None or not committed.counts(name.round, name.client, name.attempt):
+            yield Waste(info.key, info.size, f"did not count in round {int(folder)}")
+
+
+def _checkpoints(store: ObjectStore, spec: JobSpec, last: int) -> Iterator[Waste]:
+    if spec.keep_checkpoints == "all":
+        return
+    for info in store.list(keys.checkpoints(spec.job)):
+        found = _CHECKPOINT.search(info.key)
+        if found and not checkpoint_kept(spec, int(found[1]), last):
+            yield Waste(info.key, info.size, f'keep_checkpoints = "{spec.keep_checkpoints}"')
+
+
+def _client_states(store: ObjectStore, spec: JobSpec, committed: Committed) -> Iterator[Waste]:
+    """State of attempts that did not count. Round 0's is what a fork copied."""
+    assert committed.last is not None
+    for info in store.list(keys.client_states(spec.job)):
+        found = keys.read_client_state(info.key)
+        if found is None or not 0 < found.round <= committed.last:
+            continue
+        if not committed.counts(found.round, found.client, found.attempt):
+            yield Waste(info.key, info.size, f"did not count in round {found.round}")
+
+
+def _delete(store: ObjectStore, infos: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
+    for info in infos:
+        store.delete(info.key)
+        yield info
