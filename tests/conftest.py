@@ -6,7 +6,8 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pika
 import pytest
@@ -18,6 +19,7 @@ from servers.find import MINIO, RABBITMQ, REDIS, SERVICES, Found, Service, find,
 from servers.rabbit import RabbitServer
 from servers.redis_server import RedisServer
 from servers.s3_server import ACCESS_KEY, SECRET_KEY, MinioServer, S3Bucket, SeaweedServer, bucket_name
+from services.undisturbed import undisturbed
 
 from warren.broker import topology
 
@@ -109,6 +111,20 @@ def s3(request: pytest.FixtureRequest) -> Iterator[S3Bucket]:
         for entry in client.list_objects(bucket_name=place.bucket, recursive=True):
             client.remove_object(bucket_name=place.bucket, object_name=str(entry.object_name))
         client.remove_bucket(bucket_name=place.bucket)
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """Digests of the checkpoints that a job comes to when nothing disturbs it; each kind of job runs once."""
+    known: dict[str, list[str]] = {}
+
+    def run(**fields: object) -> list[str]:
+        name = repr(sorted(fields.items()))
+        if name not in known:
+            known[name] = undisturbed(Path(tmp_path_factory.mktemp("undisturbed")), **fields)
+        return known[name]
+
+    return run
 
 
 def _s3_address(request: pytest.FixtureRequest) -> tuple[str, str, str]:

@@ -1,16 +1,14 @@
-"""Fixtures of the tests on real servers and processes: fleets, and what an undisturbed run comes to."""
+"""Fixtures of the tests on real servers and processes: fleets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from servers.rabbit import RabbitServer
 from servers.redis_server import RedisServer
 from servers.s3_server import MinioServer, SeaweedServer
 from services.fleet import Fleet, Servers
-from services.undisturbed import undisturbed
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +26,3 @@ def fleet(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """One fleet for a module's tests, empty at first: a service takes seconds to start. Each test has its own job."""
     with Fleet(servers, tmp_path_factory.mktemp("fleet")) as made:
         yield made
-
-
-@pytest.fixture(scope="session")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
-    """Digests of the checkpoints that a job comes to when nothing disturbs it; each kind of job runs once."""
-    known: dict[str, list[str]] = {}
-
-    def run(**fields: object) -> list[str]:
-        name = repr(sorted(fields.items()))
-        if name not in known:
-            known[name] = undisturbed(Path(tmp_path_factory.mktemp("undisturbed")), **fields)
-        return known[name]
-
-    return run

@@ -14,9 +14,9 @@ import redis
 from servers.rabbit import RabbitServer
 from servers.redis_server import RedisServer
 from servers.s3_server import ACCESS_KEY, SECRET_KEY, MinioServer, SeaweedServer, bucket_name
-
 from services.member import WARREN, Kind, Member, environment
 from services.watch import Watch
+
 from warren.aggregator.record import Record
 from warren.broker import completions
 from warren.broker.errors import BrokerError

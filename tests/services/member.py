@@ -15,7 +15,6 @@ from urllib.parse import urlsplit, urlunsplit
 import psutil
 from servers.process import LOOPBACK
 from servers.proxy import FaultProxy
-
 from services.gate import StoreGate
 
 WARREN = Path(sys.executable).with_name("warren")

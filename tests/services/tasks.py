@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-TASK = '''"""Three blobs of points; a model with dropout. `gate` is a folder through which a test steers the training."""
+TASK = '''"""Three blobs of points; a model with dropout. A test steers the training through `gate`."""
 import os, signal, time
 from pathlib import Path
 import torch

@@ -10,6 +10,7 @@ from typing import Any
 from services.member import WARREN
 from services.tasks import write_job
 from services.watch import Watch
+
 from warren.storage.folder import FolderStore
 
 RUN_SECONDS = 240.0
