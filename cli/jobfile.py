@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..aggregator.strategies.checking import check as check_strategy
 from ..storage.errors import SpecInvalid
 from ..storage.job import EvaluateSpec, JobSpec, StrategySpec, TrainSpec, make_spec, seconds
 from ..trainer.task import shipped_names
@@ -149,9 +150,11 @@ def resolve_job(draft: Draft, job: str | None = None) -> tuple[JobSpec, TaskSour
     fields["job"] = job or new_id(task.name)
     fields["submitted"] = datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        return make_spec(fields), task
+        spec = make_spec(fields)
+        check_strategy(spec)
     except SpecInvalid as error:
         raise _placed(draft, str(error)) from None
+    return spec, task
 
 
 def _check_keys(draft: Draft) -> None:

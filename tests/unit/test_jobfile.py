@@ -110,6 +110,8 @@ def test_the_resolved_job_of_sites_is_one_too(folder: Path) -> None:
         (JOB.replace('task = "lung.py"', ""), "job.toml: no task: write task ="),
         ("train = 3\n" + JOB.partition("[train]")[0], "job.toml line 1: train is a table: write [train]"),
         (JOB.replace("[params]", "[parms]"), "job.toml line 20: no such key: parms; did you mean 'params'?"),
+        (JOB.replace("fedadam", "fedadem"), "job.toml line 14: strategy.name: there is no strategy 'fedadem'. Did you"),
+        (JOB.replace("beta1 = 0.8", "beta1 = 1"), "job.toml line 15: strategy.beta1: must be a number at least 0"),
         (JOB.replace("clients = 10", 'sites = ["a", "a"]'), "job.toml line 2: sites: a name stands there twice"),
     ],
 )
