@@ -43,8 +43,9 @@ class Finding:
         while not stop.is_set():
             try:
                 if self._ticks <= 0 or epoch != self._leases.epoch:
-                    epoch = self._leases.epoch
+                    seen = self._leases.epoch
                     self._list_jobs()
+                    epoch = seen
                     self._ticks = round(LIST_SECONDS / TAKE_SECONDS)
                 if consumer is None:
                     self._broker.declare([SUBMISSIONS])
@@ -83,8 +84,13 @@ class Finding:
             delivery.dead_letter()
             return
         self._over.discard(job)
-        self._offer(job)
-        delivery.ack()  # lost or late does no harm: the listing finds the job too
+        try:
+            self._offer(job)
+        except StorageError:
+            self._ticks = 0  # list as soon as the store answers
+            raise
+        finally:
+            delivery.ack()  # lost or late does no harm, and one that is kept would keep the next ones waiting
 
     def _list_jobs(self) -> None:
         for job in self._store.folders("jobs/"):
