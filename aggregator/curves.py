@@ -10,7 +10,7 @@ from typing import Any
 from ..storage.documents import Evaluation, Manifest
 from .results import by_round
 
-_INK, _QUIET, _GRID = "#24292f", "#6e7781", "#e6e9ec"
+INK, QUIET, _GRID = "#24292f", "#6e7781", "#e6e9ec"
 _SERIES = {  # label: colour; told apart by people who see few colours (Okabe and Ito)
     "held out": "#0072b2",
     "validation": "#e69f00",
@@ -37,8 +37,8 @@ def curves_png(
     from matplotlib.figure import Figure
 
     trained = [manifest for manifest in by_round(manifests) if manifest.round > 0]
-    series = _series(trained, evaluations)
-    shown = _shown_metric(series, metric)
+    series = series_of(trained, evaluations)
+    shown = shown_metric(series, metric)
     figure = Figure(figsize=(10, 6.4), dpi=130, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1.25))
@@ -46,13 +46,13 @@ def curves_png(
     _draw_lines(figure.add_subplot(grid[0, 0]), series, "loss", rounds)
     _draw_lines(figure.add_subplot(grid[0, 1]), series, shown, rounds)
     _draw_clients(figure.add_subplot(grid[1, :]), trained, rounds)
-    figure.suptitle(title[:100], x=0.01, ha="left", fontsize=13, fontweight="bold", color=_INK, parse_math=False)
+    figure.suptitle(title[:100], x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK, parse_math=False)
     image = io.BytesIO()
     figure.savefig(image, format="png", metadata={"Software": None})
     return image.getvalue()
 
 
-def _series(manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Points]]:
+def series_of(manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Points]]:
     """label -> metric -> (rounds, values), finite values only."""
     ordered = sorted(evaluations, key=lambda evaluation: evaluation.round)
     return {
@@ -73,13 +73,14 @@ def _collect(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, Point
     return found
 
 
-def _shown_metric(series: Mapping[str, Mapping[str, Points]], wanted: str) -> str:
+def shown_metric(series: Mapping[str, Mapping[str, Points]], wanted: str) -> str:
+    """What stands beside the loss: the metric that is wanted, or the first that there is."""
     names = {name for points in series.values() for name in points} - {"loss"}
     return wanted if wanted in names or not names else min(names)
 
 
 def _draw_lines(axes: Any, series: Mapping[str, Mapping[str, Points]], metric: str, rounds: int) -> None:
-    _dress(axes, metric, rounds)
+    dress(axes, metric, rounds)
     for label, colour in _SERIES.items():
         if metric not in series[label]:
             continue
@@ -89,15 +90,15 @@ def _draw_lines(axes: Any, series: Mapping[str, Mapping[str, Points]], metric: s
         said = f"{label}  {values[-1]:.4g}"
         axes.plot(at, values, color=colour, linewidth=width, marker=marker, markersize=3.5, label=said)
     if axes.lines:
-        axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     else:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=_QUIET)
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=QUIET)
 
 
 def _draw_clients(axes: Any, manifests: Sequence[Manifest], rounds: int) -> None:
     """Bars: the clients that counted, on top of them those that were asked and did not; the quorum as a line."""
-    _dress(axes, "clients", rounds)
-    axes.set_xlabel("round", color=_QUIET, fontsize=9)
+    dress(axes, "clients", rounds)
+    axes.set_xlabel("round", color=QUIET, fontsize=9)
     drawn = manifests[:: max(1, math.ceil(len(manifests) / _ROUNDS_DRAWN))]
     if not drawn:
         return
@@ -112,7 +113,7 @@ def _draw_clients(axes: Any, manifests: Sequence[Manifest], rounds: int) -> None
     axes.stairs(quorum, edges, color=_QUORUM, linewidth=1.4, linestyle=(0, (4, 2)), label="quorum", baseline=None)
     axes.set_ylim(0, max(max(v + x for v, x in zip(valid, lost, strict=True)), *quorum, 1) * 1.08)
     axes.yaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    axes.legend(frameon=False, fontsize=9, labelcolor=_INK, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.98))
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.98))
 
 
 def _bars(axes: Any, edges: list[float], heights: list[int], bottom: list[int], colour: str, label: str) -> None:
@@ -124,12 +125,13 @@ def _bars(axes: Any, edges: list[float], heights: list[int], bottom: list[int], 
         axes.bar(middles, heights, bottom=bottom, width=0.8, color=colour, label=label)
 
 
-def _dress(axes: Any, title: str, rounds: int) -> None:
-    axes.set_title(title[:63], loc="left", fontsize=10.5, color=_INK, parse_math=False)
+def dress(axes: Any, title: str, rounds: int) -> None:
+    """Title, limits and grid of one panel."""
+    axes.set_title(title[:63], loc="left", fontsize=10.5, color=INK, parse_math=False)
     edge = 0.02 * rounds
     axes.set_xlim((0.4, rounds + 0.6) if title == "clients" else (-edge, rounds + edge))
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    axes.tick_params(colors=_QUIET, labelsize=8.5, length=0)
+    axes.tick_params(colors=QUIET, labelsize=8.5, length=0)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():

@@ -1,4 +1,4 @@
-"""`warren job`: list and show jobs; pause, resume and cancel them."""
+"""`warren job`: list and show jobs; pause, resume and cancel them. What else it can stands beside."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Literal
 import click
 
 from . import options
+from .job_lineage import diff, fork, rerun, verify
+from .job_room import gc, rm
 
 Command = Literal["pause", "resume", "cancel"]
 
 
 @click.group(epilog="\b\nExamples:\n  warren job list\n  warren job show @last\n  warren job pause lung-4")
 def job() -> None:
-    """List, show, pause, resume and cancel jobs. A job is an id, the unique start of one, or @last."""
+    """Look at jobs, command them, fork, verify and remove them. A job is an id, the unique start of one, or @last."""
 
 
 @job.command("list")
@@ -84,3 +86,7 @@ def _command(command: Command, done: str, job: str, reason: str, store: Path | N
         written, _ = command_job(view, found, command, reason)
     already = "" if written else " already (nothing written)"
     click.echo(f"{found} {done if written or command != 'resume' else 'runs'}{already}")
+
+
+for _more in (fork, rerun, verify, diff, gc, rm):
+    job.add_command(_more)

@@ -130,24 +130,29 @@ def _pair(text: str, option: str, example: str) -> tuple[str, Any]:
     return key.strip(), read_value(value.strip())
 
 
-def resolve_job(draft: Draft, job: str | None = None) -> tuple[JobSpec, TaskSource]:
+def resolve_job(
+    draft: Draft, job: str | None = None, task: TaskSource | None = None, name: str | None = None
+) -> tuple[JobSpec, TaskSource]:
     """Check everything and fill in every default.
 
     Args:
         draft: from a file and options; not changed.
         job: the id; None for a fresh one.
+        task: a stored one, used unless an option names another.
+        name: what a fresh id starts with; None for the task's.
 
     Raises:
         SpecInvalid: with the place of the mistake, what is wrong, and the mend.
     """
     _check_keys(draft)
     try:
-        task = find_task(str(draft.fields.get("task") or ""), draft.folder)
+        if task is None or ("task",) in draft.said:
+            task = find_task(str(draft.fields.get("task") or ""), draft.folder)
     except SpecInvalid as error:
         raise draft.mistake(("task",), str(error)) from None
     fields = _spec_fields(draft)
     fields["task"] = {"name": task.name, "file": task.file, "digest": task.digest}
-    fields["job"] = job or new_id(task.name)
+    fields["job"] = job or new_id(name or task.name)
     fields["submitted"] = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         spec = make_spec(fields)

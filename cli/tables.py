@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import click
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below their header; a number's column stands to the right."""
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, as_it_is: bool = False) -> None:
+    """Print rows below their header, in capitals unless it stands as it is; a number's column stands to the right."""
     widths = [max(len(str(row[place])) for row in (header, *rows)) for place in range(len(header))]
     right = [bool(rows) and all(_is_number(row[place]) for row in rows) for place in range(len(header))]
-    click.secho(_line([name.upper() for name in header], widths, right), dim=True)
+    shown = header if as_it_is else [name.upper() for name in header]
+    click.secho(_line(shown, widths, right), dim=True)
     for row in rows:
         click.echo(_line(row, widths, right))
 
