@@ -188,6 +188,9 @@ class Rules:
     max_extensions: int = 0
 
 
+TROUBLES_NAMED = 3
+TROUBLE_CHARACTERS = 300  # of one client's reason
+
 Phase = Literal["new", "looking", "open", "paused", "frozen", "committed", "ended"]
 
 
@@ -236,6 +239,15 @@ class Round:
         silent = len(self.unanswered)
         parts += [f"{silent} silent"] if silent else []
         return ", ".join(parts)
+
+    @property
+    def trouble(self) -> str:
+        """The first of those lost, each with its reason, to follow the tally; empty where nobody is."""
+        lost = [(client, "failed", why) for client, why in self.failed.items()]
+        lost += [(client, "rejected", why) for client, why in self.rejected.items()]
+        named = [f"; {client} {what}: {why[:TROUBLE_CHARACTERS]}" for client, what, why in sorted(lost)]
+        more = f"; and {len(named) - TROUBLES_NAMED} more" if len(named) > TROUBLES_NAMED else ""
+        return "".join(named[:TROUBLES_NAMED]) + more
 
 
 @dataclass(frozen=True, slots=True)

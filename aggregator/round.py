@@ -129,7 +129,7 @@ def close(round: Round, now: float) -> Step:
     round = replace(round, looked_at_store=False)
     if len(round.valid) >= round.rules.quorum:
         return freeze(round, cause)
-    return BELOW_QUORUM[round.rules.below_quorum](round, f"{cause}: {round.tally}")
+    return BELOW_QUORUM[round.rules.below_quorum](round, f"{cause}: {round.tally}{round.trouble}")
 
 
 def freeze(round: Round, cause: str) -> Step:
@@ -197,6 +197,7 @@ def obey(round: Round, control: ControlState) -> Step | None:
     """What the control documents demand of a round that is not frozen; None: go on."""
     if control.command == "pause":
         why = f"paused: {control.reason}" if control.reason else "paused"
+        why = "" if round.phase == "paused" else why  # looked at every few seconds: said once
         return Step(replace(round, phase="paused", deadline=None, deadline_name=""), (), why)
     if control.command != "run":
         return Step(replace(round, phase="ended", deadline=None), (), f"{control.command}: {control.reason}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+
 from warren.aggregator.events import (
     Answer,
     Answers,
@@ -26,6 +27,7 @@ from warren.aggregator.events import (
     Round,
     Rules,
     StartDeadline,
+    Step,
     Ticked,
     Wiped,
     Write,
@@ -92,7 +94,7 @@ def test_it_closes_when_all_wanted_are_valid_with_control_read_before_the_freeze
 
 
 def test_with_over_selection_it_closes_at_the_nth_valid_update_and_freezes_the_first_n() -> None:
-    round, effects = feed(open_round(quorum=2, wanted=2), [valid("d", "b", "a"), Looked(RUN)])
+    _, effects = feed(open_round(quorum=2, wanted=2), [valid("d", "b", "a"), Looked(RUN)])
     assert isinstance(effects[0], Freeze)
     assert effects[0].clients == ("b", "d")
 
@@ -147,7 +149,10 @@ def test_as_soon_as_the_quorum_cant_be_reached_the_policy_acts() -> None:
     assert effects == [Look(store=True)]
     round, effects = feed(round, [Looked(RUN)])
     assert round.phase == "paused"
-    assert effects == [WriteControl("pause", "hopeless: 0 of 4 valid, quorum 3, 2 failed, 2 silent")]
+    assert effects == [
+    why = "hopeless: 0 of 4 valid, quorum 3, 2 failed, 2 silent; a failed: broke; b failed: broke"
+        WriteControl("pause", why)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -179,6 +184,20 @@ def test_extensions_are_bounded_and_then_the_job_pauses() -> None:
     round, effects = feed(round, [Ticked(), Looked(RUN)], now=121.0)
     assert round.phase == "paused"
     assert "extended 1 times" in effects[0].reason  # type: ignore[union-attr]
+
+
+def test_a_pause_for_want_of_clients_names_why_they_failed() -> None:
+    lost = Answers(tuple(Answer(client, "failed", "x", f"NoSuchTask {client}") for client in "abcd"))
+    _, effects = feed(open_round(policy="pause"), [lost, Looked(RUN)])
+    reason = effects[-1].reason  # type: ignore[union-attr]
+    assert reason.endswith("; a failed: NoSuchTask a; b failed: NoSuchTask b; c failed: NoSuchTask c; and 1 more")
+
+
+def test_a_paused_round_says_so_once_however_often_it_is_looked_at() -> None:
+    pause = Controlled(ControlState("pause", 1, "lunch"))
+    first = advance(open_round(), pause, 1.0)
+    assert first.reason == "paused: lunch"
+    assert advance(first.round, pause, 11.0) == Step(first.round)
 
 
 def test_a_resample_asks_the_new_clients_and_keeps_what_arrived() -> None:
