@@ -176,6 +176,7 @@ class Worker:
                 self._announce("uploading", job)
                 key = keys.update(job.job, job.round, self._source, job.client, work.attempt)
                 self._persist(job, self._bench.store.create, key, outcome.path)
+                log.info("update stored: %d examples, %d bytes", outcome.examples, outcome.size, extra=_fields(job))
                 return self._completion(job, work.attempt, outcome="updated", digest=outcome.digest, size=outcome.size)
             case Evaluated():
                 return self._completion(
