@@ -149,10 +149,8 @@ def test_as_soon_as_the_quorum_cant_be_reached_the_policy_acts() -> None:
     assert effects == [Look(store=True)]
     round, effects = feed(round, [Looked(RUN)])
     assert round.phase == "paused"
-    assert effects == [
     why = "hopeless: 0 of 4 valid, quorum 3, 2 failed, 2 silent; a failed: broke; b failed: broke"
-        WriteControl("pause", why)
-    ]
+    assert effects == [WriteControl("pause", why)]
 
 
 @pytest.mark.parametrize(
