@@ -37,7 +37,7 @@ def render(status: JobStatus) -> RenderableType:
     """The whole display of one job."""
     parts: list[RenderableType] = [_title(status), _rows(status)]
     parts += [Text(f"! {warning}", style="yellow") for warning in status.warnings]
-    if status.reason and status.state != "running":
+    if status.reason and status.state not in ("running", "done"):
         parts.append(Text(f"{status.state}: {status.reason}", style=STATE_STYLES[status.state]))
     return Group(*parts)
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "checkpoint": Place(".checkpoint", "checkpoint", "List and fetch the models of a job."),
     "trainer": Place(".trainer", "trainer", "Start a trainer, or list those that are there."),
     "aggregator": Place(".aggregator", "aggregator", "Start an aggregator, or list those that are there."),
+    "dead-letter": Place(".dead_letter", "dead_letter", "Round jobs that died: list, show, send again, drop."),
     "setup": Place(".setup", "setup", "Make the bucket and the queues; can be repeated."),
     "context": Place(".contexts", "context", "Named sets of addresses: list, show, use, add."),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -16,12 +17,13 @@ _FILES = (
     ("best.safetensors", "best model"),
     ("curves.png", "curves"),
     ("metrics.csv", "metrics"),
+    ("checkpoints", "checkpoints"),
 )
 
 
 def print_outcome(store: ObjectStore, status: JobStatus, *, as_json: bool) -> None:
     """Print what came of the job."""
-    found = {name: _place(store, keys.derived(status.job, name)) for name, _ in _FILES}
+    found = {name: _place(store, keys.derived(status.job, name)) for name, _ in _FILES[:-1]}
     places = {name: place for name, place in found.items() if place is not None}
     checkpoints = _folder(store, status)
     if checkpoints:
@@ -29,31 +31,30 @@ def print_outcome(store: ObjectStore, status: JobStatus, *, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps(_facts(status, places), ensure_ascii=False))
         return
-    click.echo("")
-    click.echo(_sentence(status))
-    for name, what in (*_FILES, ("checkpoints", "checkpoints")):
-        if name in places:
-            click.echo(f"  {what:<12} {places[name]}")
-
-
-def _sentence(status: JobStatus) -> str:
     rounds = f"{status.rounds_done} of {status.spec.rounds} rounds"
-    if status.state != "done":
-        return f"{status.job} {status.state} after {rounds}: {status.reason}"
+    because = f": {status.reason}" if status.state != "done" else ""
+    click.echo(f"\n{status.job} {status.state}, {rounds}{because}")
+    for what, said in (*_numbers(status), *((what, places[name]) for name, what in _FILES if name in places)):
+        click.echo(f"  {what:<12} {said}")
+
+
+def _numbers(status: JobStatus) -> list[tuple[str, str]]:
     evaluation = status.last_evaluation
     if evaluation is None:
-        return f"{status.job} done, {rounds}."
+        return []
     if evaluation.held_out:
-        where = f"on {evaluation.held_out_examples} held-out examples"
-        return f"{status.job} done, {rounds}: {metrics_text(evaluation.held_out)} {where}."
-    return f"{status.job} done, {rounds}: {metrics_text(evaluation.validation)} on validation shares."
+        count = f"{evaluation.held_out_examples} examples"
+        return [("held-out", f"{metrics_text(evaluation.held_out)}  (round {evaluation.round}, {count})")]
+    return [("validation", f"{metrics_text(evaluation.validation)}  (round {evaluation.round})")]
 
 
 def _place(store: ObjectStore, key: str) -> str | None:
     if store.stat(key) is None:
         return None
     path = store.local_path(key)
-    return str(path) if path is not None else key
+    if path is None:
+        return key
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _folder(store: ObjectStore, status: JobStatus) -> str | None:

@@ -58,11 +58,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "NO_COLOR": "1"}
+    return {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "NO_COLOR": "1", "WARREN_DEVICE": "cpu"}
 
 
 def command(folder: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "warren.cli.main", "run", *words, "--store", str(folder / "runs"), "--device", "cpu"]
+    return [sys.executable, "-m", "warren.cli.main", "run", *words, "--store", str(folder / "runs")]
 
 
 def run(folder: Path, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
@@ -104,12 +104,11 @@ def interrupted(folder: Path, environment: dict[str, str]) -> Iterator[tuple[sub
                 stream.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on_and_ends_with_the_bytes_of_an_undisturbed_one(
-    interrupted: tuple[subprocess.Popen[str], str], folder: Path, environment: dict[str, str], number: signal.Signals
+    interrupted: tuple[subprocess.Popen[str], str], folder: Path, environment: dict[str, str]
 ) -> None:
     process, job = interrupted
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
     assert f"warren run --resume {job} --store {folder / 'runs'}" in said
@@ -124,12 +123,22 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_with_the_bytes_of_an_undi
     assert final(folder, events(whole.stdout)[-1]["job"]) == final(folder, job)
 
 
-def test_a_run_ends_with_its_accuracy_and_where_everything_is(folder: Path, environment: dict[str, str]) -> None:
-    done = run(folder, environment, "job.toml", "--rounds", "2")
-    assert done.returncode == 0, done.stderr
-    assert "done, 2 of 2 rounds: loss" in done.stdout
-    assert "on 8 held-out examples." in done.stdout
-    places = [Path(line.split()[-1]) for line in done.stdout.splitlines() if str(folder) in line]
+@pytest.fixture
+def limping(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A run in which one of three clients fails in each round."""
+    return run(folder, environment, "job.toml", "--rounds", "2", "--set", "quorum=2", "--set", "data.broken=1")
+
+
+def test_a_run_names_a_client_that_fails_goes_on_and_ends_with_its_results(
+    limping: subprocess.CompletedProcess[str], folder: Path, environment: dict[str, str]
+) -> None:
+    assert limping.returncode == 0, limping.stderr
+    failures = [line for line in limping.stdout.splitlines() if "failed" in line]
+    assert len(failures) == 2
+    assert "round 1/2  c001 failed: ValueError at line.py:23: no such scan" in failures[0]
+    assert "done, 2 of 2 rounds" in limping.stdout
+    assert "(round 2, 8 examples)" in limping.stdout
+    places = [folder / line.split()[-1] for line in limping.stdout.splitlines() if " runs/" in line]
     assert {place.name for place in places} >= {"final.safetensors", "curves.png", "metrics.csv", "checkpoints"}
     assert all(place.exists() for place in places)
     again = run(folder, environment, "--resume", "@last")
@@ -137,9 +146,7 @@ def test_a_run_ends_with_its_accuracy_and_where_everything_is(folder: Path, envi
     assert "done, 2 of 2 rounds" in again.stdout
 
 
-def test_a_run_below_its_quorum_pauses_names_the_mistake_and_goes_on_when_told(
-    folder: Path, environment: dict[str, str]
-) -> None:
+def test_a_run_below_its_quorum_pauses_and_says_how_to_go_on(folder: Path, environment: dict[str, str]) -> None:
     words = ("job.toml", "--json", "--set", "quorum=3", "--set", "data.broken=1")
     paused = run(folder, environment, *words)
     assert paused.returncode == 3, paused.stderr
@@ -147,15 +154,6 @@ def test_a_run_below_its_quorum_pauses_names_the_mistake_and_goes_on_when_told(
     told = events(paused.stdout)
     (state,) = [event for event in told if event["event"] == "state" and event["state"] == "paused"]
     assert "quorum" in state["reason"]
-
-
-def test_a_client_that_fails_is_named_with_file_and_line_and_the_round_goes_on(
-    folder: Path, environment: dict[str, str]
-) -> None:
-    done = run(folder, environment, "job.toml", "--rounds", "1", "--set", "quorum=2", "--set", "data.broken=1")
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if "failed" in line]
-    assert "c001 failed: ValueError at line.py:24: no such scan" in line
 
 
 def test_each_site_is_run_on_this_machine_too(folder: Path, environment: dict[str, str]) -> None:
