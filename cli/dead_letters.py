@@ -104,7 +104,7 @@ def _fate(store: ObjectStore, letter: Letter) -> str:
 
 
 def _facts(letter: Letter) -> dict[str, str]:
-    queue = letter.delivery.headers.get("x-first-death-queue", "")
+    queue = letter.fact("x-first-death-queue")
     return {"letter": letter.id, **{name: letter.fact(name) for name in FACTS}, "reason": letter.reason, "queue": queue}
 
 

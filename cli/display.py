@@ -77,7 +77,7 @@ def _rows(status: JobStatus) -> RenderableType:
 
 def _rounds(status: JobStatus) -> RenderableType:
     line = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=status.spec.rounds, completed=status.rounds_done, width=CURVE_WIDTH)
+    bar = ProgressBar(total=status.spec.rounds, completed=status.rounds_done, width=CURVE_WIDTH, complete_style="green")
     left = status.seconds_left
     tail = "" if left is None else f"about {clock(left)} left"
     line.add_row(bar, f"{status.rounds_done} of {status.spec.rounds}", Text(tail, style="dim"))
