@@ -131,7 +131,7 @@ class StorePort:
             if prefix.endswith("/control/"):
                 actor.saw_control = self._kernel.steps
             elif prefix.startswith("updates/"):
-                actor.round = int(prefix.split("/")[2])
+                actor.round = int(prefix.split("/")[2] or -1)
         bodies = self._objects.bodies
         found = self._objects.under(prefix, after)
         return iter([ObjectInfo(key, len(bodies[key]), str(hash_of(bodies[key]))) for key in found])

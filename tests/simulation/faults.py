@@ -7,11 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 # The least and most likely, each time that it could happen. Spans and wipes: how many, in all.
-POINTS = {  # at any point between two effects
-    "crash": (2e-4, 8e-3),
-    "freeze": (1e-4, 4e-3),
-    "drain": (5e-5, 2e-3),
-    "wipe-anywhere": (1e-4, 3e-3),
+POINTS = {  # at any point between two effects; more often around those in kernel.HOT
+    "crash": (5e-4, 8e-3),
+    "freeze": (5e-4, 6e-3),
+    "drain": (3e-4, 3e-3),
+    "wipe-anywhere": (3e-4, 4e-3),
     "latency": (1e-3, 5e-2),
 }
 CALLS = {

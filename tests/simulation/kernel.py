@@ -16,6 +16,8 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 STEPS_MAX = 120_000  # of one run: more is a loop that never waits
 
+HOT = frozenset(("create", "publish", "append", "ack", "acquire", "news"))  # where what dies or waits is dear
+
 Waiters = list[tuple["Actor", int]]
 
 
@@ -63,6 +65,7 @@ class Kernel:
         self.current: Actor | None = None
         self.strike: Callable[[Actor, float], None] | None = None  # what befalls an actor at a point
         self.threshold = 0.0  # how likely something does
+        self.hot_threshold = 0.0
         self._hub = getcurrent()
         self._heap: list[tuple[float, int, Actor | None, int, Callable[[], None] | None]] = []
         self._ready: list[Actor] = []
@@ -79,8 +82,10 @@ class Kernel:
         self.steps += 1
         if self.trace is not None:
             self._write(f"{verb} {what}")
-        if self.draw() < self.threshold and self.current is not None and self.strike is not None:
-            self.strike(self.current, self.draw())
+        threshold = self.hot_threshold if verb in HOT else self.threshold
+        luck = self.draw()
+        if luck < threshold and self.current is not None and self.strike is not None:
+            self.strike(self.current, luck / threshold)
 
     def block(self, seconds: float, *signals: Waiters) -> None:
         """Wait until a signal, or until the time has passed."""

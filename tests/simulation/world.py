@@ -13,6 +13,7 @@ from warren.broker.ports import Outgoing
 from warren.storage.job import JobSpec
 from warren.storage.simulated import SimulatedLedger
 
+HOT_TIMES = 4.0  # more likely at a hot point than elsewhere
 LATENCY_SECONDS = 0.4
 FREEZE_SECONDS = (0.5, 30.0)  # far longer than a lease
 
@@ -86,18 +87,19 @@ class World:
         self.kernel.at(self.kernel.now + seconds, lambda: self.down.discard(server))
 
     def _set_dangers(self) -> None:
-        """Cumulative likelihoods of what may strike at a point; the rest of the threshold is a switch."""
+        """Cumulative shares of what may strike at a point; the rest is a switch to another actor."""
+        whole = sum(self.rates[kind] for kind in POINTS) + self._switch
         total, dangers = 0.0, []
         for kind in POINTS:
             total += self.rates[kind]
-            dangers.append((total, kind))
+            dangers.append((total / whole, kind))
         self._dangers = dangers
-        self.kernel.threshold = total + self._switch
+        self.kernel.threshold = whole
+        self.kernel.hot_threshold = min(0.6, whole * HOT_TIMES)
 
     def _strike(self, actor: Actor, luck: float) -> None:
-        place = luck * self.kernel.threshold
         for bound, kind in self._dangers:
-            if place < bound:
+            if luck < bound:
                 self._befall(kind, actor)
                 return
         self.kernel.give_way()
