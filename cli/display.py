@@ -129,11 +129,11 @@ def _trainers(status: JobStatus) -> Text:
 
 
 def _curve_names(status: JobStatus) -> list[str]:
-    known: dict[str, None] = {}
-    for result in status.results[-3:]:
-        evaluation = result.evaluation
-        evaluated = (*evaluation.held_out, *evaluation.validation) if evaluation else ()
-        known |= dict.fromkeys((*result.manifest.metrics, *evaluated))
+    """What to draw: evaluations may lag many rounds behind, as they wait for idle trainers."""
+    evaluation = status.last_evaluation
+    places = [result.manifest.metrics for result in status.results[-3:]]
+    places += [evaluation.held_out, evaluation.validation] if evaluation else []
+    known = dict.fromkeys(name for place in places for name in place)
     first = [name for name in ("loss", "accuracy") if name in known]
     return [*first, *(name for name in known if name not in first)][:CURVES_MAX]
 

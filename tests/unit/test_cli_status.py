@@ -253,6 +253,14 @@ def test_a_curve_never_mixes_where_it_was_measured(house: House) -> None:
     assert house.reader.read().series("nothing") == ("", ())
 
 
+def test_a_metric_stays_in_the_picture_while_its_evaluations_lag_behind(tmp_path: Path) -> None:
+    house = House(tmp_path, rounds=20)
+    for number in range(1, 11):
+        house.freeze(number)
+    house.evaluate(2, 0.9)
+    assert "accuracy" in drawn(house.reader.read())
+
+
 def test_the_time_left_leaves_out_the_first_round_which_starts_everything_up(house: House) -> None:
     house.freeze(1, seconds=100.0)
     assert house.reader.read().seconds_left == 400.0
