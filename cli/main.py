@@ -16,7 +16,7 @@ COMMANDS = {
     "run": Place(".run", "run", "Train a federated model on this machine, without any server."),
     "submit": Place(".submit", "submit", "Hand a job to the aggregators, and print its id."),
     "watch": Place(".watch", "watch", "Follow a job; Ctrl-C only detaches."),
-    "job": Place(".job", "job", "List, show, command, fork, verify, compare and remove jobs."),
+    "job": Place(".job", "job", "Look at jobs, command them, fork, verify and remove them."),
     "checkpoint": Place(".checkpoint", "checkpoint", "List and fetch the models of a job."),
     "trainer": Place(".trainer", "trainer", "Start a trainer, or list those that are there."),
     "aggregator": Place(".aggregator", "aggregator", "Start an aggregator, or list those that are there."),
