@@ -43,7 +43,7 @@ def fork(store: ObjectStore, source: str, round_number: int, spec: JobSpec, task
     """
     record, spool = Record(store, source), Spool(store, scratch)
     try:
-        _check(record, round_number)
+        check_round(record, round_number)
         _create(store, keys.task(spec.job, spec.task.file), task, "text/x-python")
         facts = _copy_all(store, spool, record, round_number, spec.job)
     finally:
@@ -64,7 +64,8 @@ def fork(store: ObjectStore, source: str, round_number: int, spec: JobSpec, task
     return manifest
 
 
-def _check(record: Record, number: int) -> None:
+def check_round(record: Record, number: int) -> None:
+    """See that a round can be forked. Raises ObjectMissing, with the rounds that can."""
     highest = record.highest_manifest()
     if highest is None:
         raise ObjectMissing(f"{record.job} has no round yet: there is nothing to fork")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ..aggregator.forking import check_round, fork
 from ..aggregator.record import Record
 from ..broker.topology import SUBMISSIONS
 from ..storage.errors import SpecInvalid
@@ -67,8 +68,11 @@ def resolve_fork(view: View, source: str, wish: Wish) -> tuple[JobSpec, TaskSour
 
     Raises:
         SpecInvalid: an option is wrong, or no round is left and none was asked for.
+        ObjectMissing: the round has no checkpoint.
     """
-    old = Record(view.store, source).spec()
+    record = Record(view.store, source)
+    check_round(record, wish.at)
+    old = record.spec()
     draft = draft_of(old)
     draft.fields["rounds"] = old.rounds - wish.at
     apply_options(draft, wish.settings, wish.params)
@@ -81,8 +85,6 @@ def resolve_fork(view: View, source: str, wish: Wish) -> tuple[JobSpec, TaskSour
 
 def copy_job(view: View, source: str, at: int, spec: JobSpec, task: TaskSource) -> None:
     """Make the job. Raises ObjectMissing where the round has no checkpoint."""
-    from ..aggregator.forking import fork
-
     with tempfile.TemporaryDirectory(prefix="warren-fork-", ignore_cleanup_errors=True) as scratch:
         fork(view.store, source, at, spec, task.body, Path(scratch) / "spool")
 

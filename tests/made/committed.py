@@ -1,0 +1,90 @@
+"""A job with real checkpoints, made as an aggregator makes them, without trainers or servers."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from warren.aggregator.averaging import Averaging
+from warren.storage import keys
+from warren.storage.documents import Control, Entry, Evaluation, Manifest, write_document
+from warren.storage.job import JobSpec, make_spec, write_spec
+from warren.storage.objects import ObjectStore
+from warren.storage.torch_tensors import save
+
+CLIENTS = ("c000", "c001", "c002")
+TASK = b"def model(): ...\ndef data(client): ...\n"
+LAYOUT = {"trainable": '["w"]', "tied": "{}"}
+FACTS = {"torch": "2.9.1", "cpu": "AVX2", "threads": "1"}
+
+
+def spec_of(job: str, rounds: int, **fields: Any) -> JobSpec:
+    task = {"name": "lung", "file": "lung.py", "digest": hashlib.sha256(TASK).hexdigest()}
+    return make_spec({"job": job, "task": task, "clients": 3, "rounds": rounds, **fields})
+
+
+class CommittedJob:
+    """Rounds 0 to `rounds` of a job, all frozen and written; nothing was collected."""
+
+    def __init__(self, store: ObjectStore, scratch: Path, job: str = "lung-aaa111", rounds: int = 4, **fields: Any):
+        self.store, self.job = store, job
+        self.spec = spec_of(job, rounds, **fields)
+        self._scratch = scratch / job
+        self._numbers = Averaging(store, self._scratch)
+        store.create(keys.task(job, "lung.py"), TASK)
+        store.create(keys.spec(job), write_spec(self.spec))
+        for number in range(rounds + 1):
+            self.freeze(number)
+            self.write(number)
+
+    def freeze(self, number: int) -> Manifest:
+        """Store the round's updates, and its manifest."""
+        clients = CLIENTS if number else CLIENTS[:1]
+        entries = tuple(self.put_update(number, client, "good") for client in clients)
+        base = self._numbers.base(self.job, number - 1) if number else None
+        manifest = Manifest(
+            job=self.job, round=number, base=base, entries=entries, reason="all answered", versions={"warren": "0.1.0"}
+        )
+        self.store.create(keys.manifest(self.job, number), write_document(manifest))
+        self._manifest = manifest
+        return manifest
+
+    def write(self, number: int) -> None:
+        assert self._manifest.round == number
+        self._numbers.write(self.spec, self._manifest)
+
+    def put_update(self, number: int, client: str, attempt: str) -> Entry:
+        """An update of this attempt; its numbers follow from round, client and attempt."""
+        chance = torch.Generator().manual_seed(hash_of(f"{number}/{client}/{attempt}"))
+        path = self._scratch.with_name("update")
+        written = save(path, {"w": torch.randn(64, generator=chance)}, LAYOUT)
+        source = self.spec.source_of(client)
+        self.store.create(keys.update(self.job, number, source, client, attempt), path)
+        return Entry(
+            client=client,
+            source=source,
+            attempt=attempt,
+            digest=written.digest,
+            size=written.size,
+            examples=10,
+            metrics={"loss": 1.0 / (number + 1)},
+            facts=FACTS,
+        )
+
+    def evaluate(self, number: int, accuracy: float) -> None:
+        found = Evaluation(job=self.job, round=number, held_out={"accuracy": accuracy}, held_out_examples=10)
+        self.store.create(keys.evaluation(self.job, number), write_document(found))
+
+    def end(self, command: str = "done") -> None:
+        control = Control.model_validate({"command": command, "reason": "the end"})
+        self.store.create(keys.control(self.job, 1), write_document(control))
+
+    def keys(self, prefix: str) -> list[str]:
+        return [info.key for info in self.store.list(prefix)]
+
+
+def hash_of(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6])
