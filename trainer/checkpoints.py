@@ -32,14 +32,16 @@ class Checkpoints:
         """
         if job.base is None or job.base_digest is None:
             return None
-        known = self._kept.pop(job.base_digest, None)
-        path = known or self._get(job.base, job.base_digest, job.base_bytes)
+        local = self._store.local_path(job.base)
+        path = self._kept.pop(job.base_digest, None)
+        # Equal bytes may stand under an older round's key too; that file is the store's, which may collect it.
+        if path is None or (local is not None and path != local):
+            path = self._get(job.base, local, job.base_digest, job.base_bytes)
         self._kept[job.base_digest] = path
         self._drop_oldest()
         return path
 
-    def _get(self, key: str, digest: str, size: int) -> Path:
-        local = self._store.local_path(key)
+    def _get(self, key: str, local: Path | None, digest: str, size: int) -> Path:
         path = local or self._folder / f"{digest}.safetensors"
         if local is None:
             self._store.fetch(key, path, limit=size)

@@ -1,0 +1,161 @@
+"""What a round costs beside the training: ten clients that train nothing, one size after another, beside the floor.
+
+    python benchmarks/round_overhead.py             # 1 kB to 100 MB, fp32 and bf16: about ten minutes
+    python benchmarks/round_overhead.py --short     # to 10 MB, fp32
+
+Two trainers. Each size: half of the floor's rounds, then ours over real servers, then the other half of the floor,
+then ours embedded. A round's seconds are those from one manifest to the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import floor
+import psutil
+import report
+from rig import WARREN, Rig, peak_mib, rig, write_job
+
+from warren.storage import keys
+
+NOOP = Path(__file__).with_name("noop.py")
+CLIENTS = 10
+TRAINERS = 2
+SIZES = {"1 kB": 1000, "1 MB": 10**6, "10 MB": 10**7, "100 MB": 10**8}
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+ROUNDS = {"1 kB": 20, "1 MB": 20, "10 MB": 10, "100 MB": 5}  # measured; two more go before them
+WARM_UP = 2
+FINISH_SECONDS = 1200
+POLL_SECONDS = 0.2
+
+
+def job(size: int, dtype: str, clients: int, rounds: int) -> dict[str, Any]:
+    """A job of no-op clients: nothing is evaluated, little is kept."""
+    return {
+        "task": str(NOOP),
+        "clients": clients,
+        "rounds": rounds,
+        "quorum": "100%",
+        "deadline": "10m",
+        "keep_updates": 0,
+        "keep_checkpoints": "2",
+        "params": {"size": size, "dtype": dtype},
+        "evaluate": {"every": 0, "share": 0.0, "held_out": False},
+    }
+
+
+def periods(frozen: list[float]) -> list[float]:
+    """Seconds from manifest to manifest, after the warm-up; `frozen` begins with round 0."""
+    ends = frozen[WARM_UP:]
+    return [after - before for before, after in zip(ends, ends[1:], strict=False)]
+
+
+def over_servers(on: Rig, fields: dict[str, Any]) -> dict[str, Any]:
+    on.forget_peaks()
+    name = on.submit(fields)
+    on.finish(name, FINISH_SECONDS)
+    found = {"seconds": periods(on.frozen_at(name)), "peak_mib": on.peaks()}
+    on.drop(name)
+    return found
+
+
+def embedded(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same job by `warren run`, its processes' peaks looked at while it runs."""
+    with tempfile.TemporaryDirectory(prefix="warren-bench-") as place:
+        path = write_job(Path(place) / "job.toml", fields)
+        command = [str(WARREN), "run", str(path), "--trainers", str(TRAINERS), "--device", "cpu", "--json"]
+        with (Path(place) / "out").open("wb") as out:
+            process = subprocess.Popen([*command, "--store", f"{place}/runs"], stdout=out)
+            peaks = _watched(process)
+        if process.returncode:
+            raise RuntimeError(f"warren run ended with {process.returncode}")
+        lines = (Path(place) / "out").read_text().splitlines()
+        name = next(json.loads(line)["job"] for line in lines)
+        manifests = sorted((Path(place) / "runs" / keys.manifests(name)).iterdir())
+        return {"seconds": periods([path.stat().st_mtime for path in manifests]), "peak_mib": peaks}
+
+
+def _watched(process: subprocess.Popen[bytes]) -> dict[str, float]:
+    leader = psutil.Process(process.pid)
+    peaks = {"process": 0.0, "training": 0.0}
+    while process.poll() is None:
+        peaks["process"] = max(peaks["process"], peak_mib(process.pid))
+        try:
+            children = leader.children(recursive=True)
+        except psutil.NoSuchProcess:
+            break
+        peaks["training"] = max([peaks["training"], *(peak_mib(child.pid) for child in children)])
+        time.sleep(POLL_SECONDS)
+    process.wait()
+    return peaks
+
+
+def measure(on: Rig, label: str, dtype: str) -> dict[str, Any]:
+    """One row: the floor, ours over servers, ours embedded."""
+    size, count = SIZES[label], ROUNDS[label]
+    half = {"size": size, "dtype": DTYPES[dtype], "clients": CLIENTS, "trainers": TRAINERS}
+    before = floor.measure(on, **half, rounds=WARM_UP + (count + 1) // 2)
+    fields = job(size, DTYPES[dtype], CLIENTS, WARM_UP + count)
+    ours = over_servers(on, fields)
+    after = floor.measure(on, **half, rounds=WARM_UP + (count + 1) // 2)
+    alone = embedded(fields)
+    floors = before["seconds"][WARM_UP:] + after["seconds"][WARM_UP:]
+    row = {
+        "size": label,
+        "dtype": dtype,
+        "floor": report.spread(floors),
+        "servers": report.spread(ours["seconds"]),
+        "embedded": report.spread(alone["seconds"]),
+        "peak_mib": {"servers": ours["peak_mib"], "embedded": alone["peak_mib"], "floor": after["peak_mib"]},
+    }
+    row["ratio"] = round(row["servers"]["median"] / row["floor"]["median"], 2)
+    return row
+
+
+def as_table(rows: list[dict[str, Any]]) -> str:
+    columns = ("10 clients x", "floor, s a round", "servers, s a round", "ratio", "embedded, s a round")
+    columns += ("aggregator, MiB", "trainer, MiB", "its training, MiB", "embedded, MiB")
+    lines = []
+    for row in rows:
+        peaks = row["peak_mib"]
+        trainer = peaks["servers"]["trainer-1"]
+        memory = (peaks["servers"]["aggregator"]["process"], trainer["process"], trainer["training"])
+        lines.append(
+            [
+                f"{row['size']} {row['dtype']}",
+                *(report.shown(row[name]) for name in ("floor", "servers")),
+                f"{row['ratio']:.2f}",
+                report.shown(row["embedded"]),
+                *(f"{value:.0f}" for value in (*memory, peaks["embedded"]["process"])),
+            ]
+        )
+    return report.table(columns, lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="to 10 MB, fp32, nothing saved")
+    parser.add_argument("--size", choices=list(SIZES), help="this size alone, fp32, nothing saved")
+    given = parser.parse_args()
+    about = report.machine()
+    labels = [given.size] if given.size else [label for label in SIZES if not given.short or label != "100 MB"]
+    rows: list[dict[str, Any]] = []
+    with rig(trainers=TRAINERS) as on:
+        idle = on.peaks()
+        for label in labels:
+            for dtype in ("fp32",) if given.short or given.size else DTYPES:
+                rows.append(measure(on, label, dtype))
+                print(as_table(rows[-1:]).splitlines()[-1], flush=True)
+    if not (given.short or given.size):
+        report.save("round_overhead", {"rows": rows, "idle_mib": idle, "machine": about})
+    print(as_table(rows))
+
+
+if __name__ == "__main__":
+    main()
