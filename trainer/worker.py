@@ -28,8 +28,10 @@ from .ports import Bench, News, Stop, Training
 from .standing import Standing
 from .wire import Crashed, Evaluated, Outcome, Stopped, TaskFailed, Trained, Work
 
-IDLE_SECONDS = 5.0  # of one wait for a round job; also how often an idle trainer says that it is there
+IDLE_SECONDS = 1.0  # of one wait for a round job, on the broker: how late a stop may be noticed
+PAUSE_SECONDS = 0.2  # between two round jobs; who waits longer is idle
 PRESENCE_SECONDS = 20.0
+UPLOAD_BYTES_TOLD = 8 << 20  # smaller ones are over before anybody reads of them
 RETRY_SECONDS_FIRST = 0.2
 RETRY_SECONDS_MAX = 5.0
 SPECS_KEPT = 64
@@ -106,8 +108,7 @@ class Worker:
         while not stop.is_set():
             try:
                 consumer = consumer or self._consume()
-                self._announce("idle")
-                delivery = consumer.take(IDLE_SECONDS)
+                delivery = self._next(consumer)
                 if delivery is not None:
                     self.handle(delivery)
             except BrokerError as error:
@@ -115,6 +116,14 @@ class Worker:
                 stop.wait(RETRY_SECONDS_MAX)
         if consumer is not None:
             consumer.close()
+
+    def _next(self, consumer: Consumer) -> Delivery | None:
+        """The next round job. Idleness is said once it lasts: between short jobs it would cost as much as they do."""
+        delivery = consumer.take(PAUSE_SECONDS) if self._said[0] else None
+        if delivery is None:
+            self._announce("idle")
+            delivery = consumer.take(IDLE_SECONDS)
+        return delivery
 
     def handle(self, delivery: Delivery) -> None:
         """One round job, from its bytes to its settling."""
@@ -162,6 +171,8 @@ class Worker:
 
     def _run(self, job: RoundJob, work: Work) -> Outcome:
         state = "training" if job.kind in ("init", "train") else "evaluating"
+        if self._clock() - self._said[1] >= PRESENCE_SECONDS / 4:
+            self._announce(state, job)  # short jobs are not told one by one, but the trainer must not be forgotten
         for _ in range(1 + CRASHES_FORGIVEN):
             outcome = self._bench.training.run(work, partial(self._keep_going, job, state))
             if not isinstance(outcome, Crashed):
@@ -173,7 +184,8 @@ class Worker:
         """What to tell of this outcome; an update is stored first."""
         match outcome:
             case Trained():
-                self._announce("uploading", job)
+                if outcome.size >= UPLOAD_BYTES_TOLD:
+                    self._announce("uploading", job)
                 key = keys.update(job.job, job.round, self._source, job.client, work.attempt)
                 self._persist(job, self._bench.store.create, key, outcome.path)
                 log.info("update stored: %d examples, %d bytes", outcome.examples, outcome.size, extra=_fields(job))
