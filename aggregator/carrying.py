@@ -126,10 +126,14 @@ class Carrier:
 
     def _write(self, effect: Write, round: Round) -> list[Event]:
         assert self.manifest is not None
-        write_checkpoint(self._house, self._spec, self.manifest, self._patiently, self._halt)
+        write_checkpoint(self._house, self._spec, self._record, self.manifest, self._patiently, self._halt)
         return [Written()]
 
     def _write_control(self, effect: WriteControl, round: Round) -> list[Event]:
+        """Pause or end the job, unless another leader has frozen the round meanwhile: then go on with that."""
+        if self._patiently(self._record.frozen, self.plan.round):
+            self.manifest = self._patiently(self._record.manifest, self.plan.round)
+            return [Frozen(tuple(entry.client for entry in self.manifest.entries))]
         by = f"aggregator {self._house.name}"
         control = Control(command=effect.command, reason=effect.reason[:20_000], by=by, at=self._house.wall_clock())
         state = self._patiently(self._record.command, control)
@@ -147,13 +151,23 @@ class Carrier:
 
 
 def write_checkpoint(
-    house: House, spec: JobSpec, manifest: Manifest, patiently: Patience, halt: Callable[[str], None]
+    house: House,
+    spec: JobSpec,
+    record: Record,
+    manifest: Manifest,
+    patiently: Patience,
+    halt: Callable[[str], None],
 ) -> None:
-    """Create the checkpoint of a frozen round; where a frozen object is missing the job halts, and it is named."""
+    """Create the checkpoint of a frozen round; where a frozen object is missing the job halts, and it is named.
+
+    Unless it is gone because another leader wrote the checkpoint, and the round's updates were collected.
+    """
     while True:
         try:
             return patiently(house.numbers.write, spec, manifest)
         except (ObjectMissing, ObjectDamaged) as error:
+            if patiently(record.committed, manifest.round) or patiently(record.highest_manifest) != manifest.round:
+                return None
             halt(f"round {manifest.round} is frozen, but its checkpoint can't be made: {error}")
 
 

@@ -19,13 +19,21 @@ from .patience import Abandoned, Patience
 from .plan import first_plan, rules
 from .ports import Hold, House, Stop
 from .receipts import Receipts
-from .record import Record
+from .record import ENDS, Record
 from .round import advance
 from .telling import Telling
 
 log = logging.getLogger("warren.aggregator")
 
 SETTLED = ("open", "paused", "committed", "ended")
+
+
+class EndedMeanwhile(Exception):
+    """The job was ended while it waited for somebody to mend the store."""
+
+    def __init__(self, control: ControlState) -> None:
+        super().__init__(control.command)
+        self.control = control
 
 
 class Leader:
@@ -65,6 +73,8 @@ class Leader:
         except Abandoned:
             log.info("stopped leading", extra={"job": self._spec.job})
             return None
+        except EndedMeanwhile as end:
+            return self._ended(end.control)
 
     def _lead(self) -> str:
         control = self._patiently(self._record.control)
@@ -87,7 +97,7 @@ class Leader:
             return 0
         manifest = self._patiently(self._record.manifest, highest)
         if not self._patiently(self._record.committed, highest):
-            write_checkpoint(self._house, self._spec, manifest, self._patiently, self._halt)
+            write_checkpoint(self._house, self._spec, self._record, manifest, self._patiently, self._halt)
         self._patiently(self._evaluations.resume, range(highest + 1))
         return highest + 1
 
@@ -117,8 +127,9 @@ class Leader:
         while heard or due:
             if due:
                 effect = due.popleft()
-                heard.extendleft(reversed(carrier.carry_out(effect, round)))
-                if isinstance(effect, WriteControl):
+                came = carrier.carry_out(effect, round)
+                heard.extendleft(reversed(came))
+                if isinstance(effect, WriteControl) and not came:
                     self._told(round, reason)  # not before it stands: trainers drop the work of a paused job
             else:
                 step = advance(round, heard.popleft(), self._patiently(self._house.ledger.now))
@@ -169,16 +180,18 @@ class Leader:
         self._committed(self._spec, manifest.round)
 
     def _halt(self, reason: str) -> None:
-        """Pause the job for this reason, and wait until somebody lets it go on."""
+        """Pause the job for this reason, and wait until somebody lets it go on. Raises EndedMeanwhile."""
         by = f"aggregator {self._house.name}"
         self._patiently(
             self._record.command, Control(command="pause", reason=reason, by=by, at=self._house.wall_clock())
         )
         self._telling.job("paused", reason)
         log.error(reason, extra={"job": self._spec.job})
-        while self._patiently(self._record.control).command == "pause":
+        while (control := self._patiently(self._record.control)).command == "pause":
             self._patiently.check()
             self._stop.wait(LISTEN_SECONDS_MAX)
+        if control.command in ENDS:
+            raise EndedMeanwhile(control)
 
     def _finish(self) -> str:
         """All rounds are committed: wait for the evaluations that are under way, then lay out the results."""

@@ -69,6 +69,9 @@ class Record:
             return manifest
         return self.manifest(manifest.round)
 
+    def frozen(self, round_number: int) -> bool:
+        return self.store.stat(keys.manifest(self.job, round_number)) is not None
+
     def committed(self, round_number: int) -> bool:
         return self.store.stat(keys.checkpoint(self.job, round_number)) is not None
 

@@ -287,5 +287,7 @@ RULES: dict[tuple[str, type], Callable[[Round, Any, float], Step]] = {
     ("open", Controlled): on_controlled,
     ("paused", Answers): on_answers,
     ("paused", Controlled): on_controlled,
+    ("paused", Frozen): on_frozen,
+    ("ended", Frozen): on_frozen,
     ("frozen", Written): on_written,
 }
