@@ -188,7 +188,8 @@ class Checks:
             there = [c for c in spec.client_names if self._valid_before(spec, number, c, actor.heard)]
             asked = self._asked(spec.job, number, 99)
             quorum = spec.quorum_count if number else 1
-            if (spec.job, number) in self.manifests:
+            frozen_at = self._objects.put_at.get(keys.manifest(spec.job, number))
+            if frozen_at is not None and frozen_at < max(actor.saw_manifest, actor.heard):
                 self._fail(f"{spec.job}: {command} for round {number}, which is frozen: {reason}")
             if len(asked.intersection(there)) >= quorum:
                 self._fail(f"{spec.job}: {command} for want of updates that were in the store: {reason}")

@@ -48,6 +48,7 @@ class Actor:
     token: int = 0  # of what it waits for: an older wake-up is not for it
     heard: int = 0  # the step at which it last read news
     saw_control: int = 0  # the step at which it last listed a job's control
+    saw_manifest: int = 0  # the step at which it last asked for a round's manifest
     round: int = 0  # whose updates it last listed
 
 
