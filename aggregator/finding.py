@@ -17,6 +17,7 @@ from .ports import Stop
 from .record import Record
 
 ORPHAN_TICKS = 2  # takes between two tries to lead what others lead: how late a dead aggregator is noticed
+GLANCE_TICKS = 4  # takes between two looks for jobs that were submitted to another aggregator
 LIST_SECONDS = 60.0  # between two listings of the jobs: how late a lost submission can be
 TAKE_SECONDS = 1.0
 TROUBLE_SECONDS = 2.0
@@ -34,6 +35,7 @@ class Finding:
         self._lead = lead
         self._over: set[str] = set()
         self._running: set[str] = set()  # led here or elsewhere: another's lease may run out any moment
+        self._passed_over: set[str] = set()  # until the next listing
         self._ticks = 0
 
     def run(self, stop: Stop) -> None:
@@ -52,6 +54,8 @@ class Finding:
                     consumer = self._broker.consume([SUBMISSIONS])
                 self._ticks -= 1
                 self._take(consumer)
+                if self._ticks % GLANCE_TICKS == 0:
+                    self._offer_new()
                 if self._ticks % ORPHAN_TICKS == 0:
                     self._take_over()
             except (BrokerError, StorageError) as error:
@@ -67,6 +71,7 @@ class Finding:
 
     def passed_over(self, job: str) -> None:
         """The job could not be led; the next listing finds it again."""
+        self._passed_over.add(job)
         self._running.discard(job)
 
     def _take_over(self) -> None:
@@ -93,8 +98,16 @@ class Finding:
             delivery.ack()  # lost or late does no harm, and one that is kept would keep the next ones waiting
 
     def _list_jobs(self) -> None:
+        self._passed_over.clear()
+        self._offer_all(self._over)
+
+    def _offer_new(self) -> None:
+        """Only one aggregator takes a submission: the others must know the job before its leader dies."""
+        self._offer_all(self._over | self._running | self._passed_over)
+
+    def _offer_all(self, known: set[str]) -> None:
         for job in self._store.folders("jobs/"):
-            if keys.is_name(job) and job not in self._over:
+            if keys.is_name(job) and job not in known:
                 self._offer(job)
 
     def _offer(self, job: str) -> None:
@@ -105,6 +118,7 @@ class Finding:
             command = Record(self._store, job).control().command
         except (ObjectMissing, ObjectDamaged) as error:
             log.warning("passed over: %s", error, extra={"job": job})
+            self._passed_over.add(job)
             return
         if command in ("run", "pause"):
             self._running.add(job)
