@@ -6,7 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
-from ..storage.errors import ObjectDamaged, ObjectMissing
+from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError
 from ..storage.objects import ObjectStore
 
 SPOOL_BYTES_MAX = 16 << 30  # of updates that wait for their turn; above it they are fetched again when it comes
@@ -45,19 +45,21 @@ class Spool:
             kept = self._kept.get(key)
         if kept is not None:
             return kept
-        info = self._store.stat(key)
-        if info is None:
-            raise ObjectMissing(f"{key} is not in the store")
-        if info.size > limit:
-            raise TooLarge(f"{info.size} bytes, more than the {limit} that it may have")
         local = self._store.local_path(key)
         if local is not None:
-            return local
+            return _within(local, limit)
         path = self._folder / key.replace("/", "~")
-        self._store.fetch(key, path, limit=limit)
+        try:
+            size = self._store.fetch(key, path, limit=limit)  # looks at the size before it reads
+        except ObjectDamaged as error:
+            path.unlink(missing_ok=True)
+            raise TooLarge(str(error)) from None
+        except StorageError:
+            path.unlink(missing_ok=True)
+            raise
         with self._lock:
             self._kept[key] = path
-            self._bytes += info.size
+            self._bytes += size
         return path
 
     def adopt(self, key: str, path: Path) -> None:
@@ -94,3 +96,13 @@ class Spool:
     def close(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _within(path: Path, limit: int) -> Path:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise ObjectMissing(f"{path} is not in the store") from None
+    if size > limit:
+        raise TooLarge(f"{size} bytes are over the limit of {limit}")
+    return path

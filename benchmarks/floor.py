@@ -7,6 +7,7 @@ memory that is reused; a Redis list tells who may go on. No files, digests, chec
 from __future__ import annotations
 
 import http.client
+import itertools
 import multiprocessing
 import queue
 import threading
@@ -109,7 +110,7 @@ def aggregate(course: Course, trainers: int, ready: Connection) -> None:
             out.copy_(total)
         wire.put(course.put[f"{number}"], body)
         ends.append(time.perf_counter())
-    ready.send([after - before for before, after in zip(ends, ends[1:], strict=False)])
+    ready.send([after - before for before, after in itertools.pairwise(ends)])
     ready.send(peak_mib(multiprocessing.current_process().pid or 0))
 
 

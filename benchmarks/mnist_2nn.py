@@ -10,6 +10,7 @@ accuracy is made monotone (the best so far), and the crossing is interpolated be
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import subprocess
@@ -102,7 +103,7 @@ def measure(folder: Path, rate: float, rounds: int, seed: int) -> dict[str, Any]
         on.finish(name, 120 * rounds)
         frozen = on.frozen_at(name)
         curve = accuracies(on, name)
-    periods = [after - before for before, after in zip(frozen[1:], frozen[2:], strict=False)]
+    periods = [after - before for before, after in itertools.pairwise(frozen)]
     return {
         "rounds_to_97": rounds_to(TARGET, curve),
         "paper": PAPER_ROUNDS,

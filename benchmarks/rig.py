@@ -19,11 +19,14 @@ import psutil
 from minio import Minio
 
 from warren.aggregator.record import Record
+from warren.broker import completions
+from warren.broker.completions import News
 from warren.broker.rabbit import RabbitBroker
 from warren.broker.topology import SUBMISSIONS
 from warren.cli.submission import resolve_words, store_job, tell
 from warren.cli.toml_text import write_toml
 from warren.storage import keys, ledger
+from warren.storage.documents import Control
 from warren.storage.ledger import RedisLedger
 from warren.storage.s3 import S3Address, S3Store
 
@@ -90,6 +93,7 @@ class Rig:
     store: S3Store
     broker: RabbitBroker
     ledger: RedisLedger
+    news: News
     client: Minio
     services: list[Serving] = field(default_factory=list)
 
@@ -129,6 +133,10 @@ class Rig:
         store_job(self.store, spec, task)
         tell(self.broker, spec.job)
         return spec.job
+
+    def cancel(self, job: str) -> None:
+        Record(self.store, job).command(Control(command="cancel", reason="benchmark", by="benchmark"))
+        self.news.nudge(job)
 
     def finish(self, job: str, seconds: float) -> None:
         """Wait until the job is done; paused, failed or late raises."""
@@ -246,7 +254,8 @@ def _connected(folder: Path, rabbit: RabbitServer, redis: RedisServer, minio: Mi
     broker = RabbitBroker(rabbit.url, name="benchmark")
     broker.declare([SUBMISSIONS])
     client = Minio(minio.url.removeprefix("http://"), access_key=ACCESS_KEY, secret_key=SECRET_KEY, secure=False)
-    return Rig(folder, rabbit, redis, minio, store, broker, RedisLedger(ledger.connect(redis.url)), client)
+    news = News(completions.connect(redis.url))
+    return Rig(folder, rabbit, redis, minio, store, broker, RedisLedger(ledger.connect(redis.url)), news, client)
 
 
 def _own(service: Service) -> Found:

@@ -10,6 +10,7 @@ then ours embedded. A round's seconds are those from one manifest to the next.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import tempfile
@@ -53,7 +54,7 @@ def job(size: int, dtype: str, clients: int, rounds: int) -> dict[str, Any]:
 def periods(frozen: list[float]) -> list[float]:
     """Seconds from manifest to manifest, after the warm-up; `frozen` begins with round 0."""
     ends = frozen[WARM_UP:]
-    return [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(ends)]
 
 
 def over_servers(on: Rig, fields: dict[str, Any]) -> dict[str, Any]:
