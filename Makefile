@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 ROOMS := broker storage trainer aggregator cli
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test lint servers help clean
+.PHONY: demo test lint servers chaos help clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo 'Targets: demo test lint servers clean'
+	@echo 'Targets: demo test lint servers chaos clean'
 
 demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
@@ -29,6 +29,9 @@ lint: $(VENV)/.dev-installed
 	@mkdir -p .cache/typing && ln -sfn ../.. .cache/typing/warren
 	MYPYPATH=.cache/typing $(BIN)/mypy $(ROOMS:%=-p warren.%)
 	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py
+
+chaos: servers
+	PYTHONPATH=tests $(BIN)/python benchmarks/chaos.py $(ARGS)
 
 servers: $(VENV)/.dev-installed
 	PYTHONPATH=tests $(BIN)/python -m servers.get

@@ -45,6 +45,7 @@ class StoreGate:
 
     def __init__(self, target_port: int) -> None:
         self.port = free_port()
+        self.refused = 0  # requests so far
         self._target = (LOOPBACK, target_port)
         self._holds: list[Held] = []
         self._refusals: list[_Refusal] = []
@@ -131,6 +132,7 @@ class StoreGate:
             body, left = left[:length], left[length:]
             refusal = next((r for r in self._refusals if r.method == method and r.key.search(path)), None)
             if refusal is not None:
+                self.refused += 1
                 client.sendall(_error(refusal, method))
                 continue
             for held in [h for h in self._holds if h.method == method and h.key.search(path)]:

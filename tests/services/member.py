@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import psutil
+from servers.guard import Guard
 from servers.process import LOOPBACK
 from servers.proxy import FaultProxy
 from services.gate import StoreGate
@@ -44,6 +45,7 @@ class Member:
         self._folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None  # ends it when the tests are killed
         self._family: list[psutil.Process] = []
         self._stack = contextlib.ExitStack()
         self.gate = self._stack.enter_context(StoreGate(_port(addresses["WARREN_S3"])))
@@ -74,6 +76,7 @@ class Member:
     def start(self) -> None:
         """Start the process; it answers when its presence is there."""
         assert not self.alive, f"{self.id} runs"
+        self._dismiss_guard()  # of a process that ended by itself
         self.starts += 1
         command = [str(WARREN), self.kind, "start", "--name", self.id, *self._options]
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -89,11 +92,13 @@ class Member:
                 stderr=log,
                 start_new_session=True,
             )
+        self._guard = Guard(self._process.pid)
 
     def kill(self) -> None:
         """SIGKILL the process, and it alone: what it started must go by itself."""
         assert self._process is not None
         self._family = self.family()
+        self._dismiss_guard()
         self._process.kill()
         self._process.wait(END_SECONDS)
 
@@ -101,6 +106,7 @@ class Member:
         """SIGTERM, and the exit code."""
         assert self._process is not None
         self._family = self.family()
+        self._dismiss_guard()
         self._process.terminate()
         return self._process.wait(END_SECONDS)
 
@@ -126,12 +132,18 @@ class Member:
 
     def close(self) -> None:
         """End everything, at once."""
+        self._dismiss_guard()
         for process in [*self.family(), *self._family]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         if self._process is not None:
             self._process.wait(END_SECONDS)
         self._stack.close()
+
+    def _dismiss_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.dismiss()
+            self._guard = None
 
     def log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:] if self.log.exists() else []
