@@ -134,7 +134,9 @@ class Checks:
 
     def _valid_before(self, spec: JobSpec, number: int, client: str, step: int) -> bool:
         """Whether a valid update of the client was in the store before this step."""
-        names = [read_update(key) for key in self._objects.under(keys.updates(spec.job, number, spec.source_of(client)))]
+        names = [
+            read_update(key) for key in self._objects.under(keys.updates(spec.job, number, spec.source_of(client)))
+        ]
         return any(
             name.client == client
             and name.attempt not in self._world.misannounced

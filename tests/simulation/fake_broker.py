@@ -157,10 +157,10 @@ class FakeConsumer:
     def take(self, timeout_seconds: float) -> FakeDelivery | None:
         kernel, world = self._exchange.world.kernel, self._exchange.world
         until = kernel.now + timeout_seconds
+        kernel.point(self.process, "take", self._queues[0])
+        if world.hit("connection-lost"):
+            self.disconnect()
         while True:
-            kernel.point(self.process, "take", self._queues[0])
-            if world.hit("connection-lost"):
-                self.disconnect()
             delivery = None if "broker" in world.down else self._next()
             if delivery is not None:
                 kernel.note(f"delivered {delivery.headers.get('client', '')} r{delivery.headers.get('round', '')}")

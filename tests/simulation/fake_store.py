@@ -140,7 +140,9 @@ class StorePort:
 
     def folders(self, prefix: str) -> Iterator[str]:
         self._ask("folders", prefix)
-        names = {key[len(prefix) :].partition("/")[0] for key in self._objects.under(prefix) if "/" in key[len(prefix) :]}
+        names = {
+            key[len(prefix) :].partition("/")[0] for key in self._objects.under(prefix) if "/" in key[len(prefix) :]
+        }
         return iter(sorted(names))
 
     def delete(self, key: str) -> None:

@@ -138,9 +138,7 @@ class FakeTraining:
         world, base = self.world, _base(work)
         salt = work.attempt if world.rates["different-bytes"] else ""
         value = trained_value(work.spec.seed, work.job_round, work.client, base, salt)
-        update = FakeUpdate(
-            work.spec.job, work.job_round, work.client, work.attempt, value, examples_of(work.client)
-        )
+        update = FakeUpdate(work.spec.job, work.job_round, work.client, work.attempt, value, examples_of(work.client))
         body = write_update(self._spoilt(update))
         claimed = digest(body)
         if world.hit("wrong-digest"):

@@ -40,10 +40,11 @@ CALLS = {
     "different-bytes": (1.0, 1.0),
     "poison": (0.1, 0.5),
     "object-lost": (0.1, 0.5),
+    "lease-shared": (0.3, 1.0),
 }
 SPANS = {"store-down": 2, "redis-down": 2, "broker-down": 2, "wipe": 3, "commands": 4, "cancel": 1}
 KINDS = (*POINTS, *CALLS, *SPANS)
-RARE = {"object-lost": 0.05, "cancel": 0.1, "poison": 0.25, "different-bytes": 0.35}
+RARE = {"object-lost": 0.05, "lease-shared": 0.2, "cancel": 0.1, "poison": 0.25, "different-bytes": 0.35}
 SWITCH = (0.01, 0.5)  # how likely another actor goes on at a point
 
 

@@ -15,7 +15,7 @@ from simulation.play import play
 
 from warren.aggregator import collecting, round
 from warren.aggregator.carrying import Carrier
-from warren.aggregator.events import Answers, Freeze, Frozen, Look, Looked, Round, Step
+from warren.aggregator.events import Answers, Freeze, Look, Round, Step
 from warren.aggregator.receipts import Receipts
 from warren.aggregator.record import ENDS, JSON, Record, control_state
 from warren.storage import keys

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
 import random
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -65,7 +67,7 @@ class Played:
 def play(seed: int, *, without: Collection[str] = (), trace: bool = False, disturbed: bool = True) -> Played:
     """Run a seed to its end. The same seed gives the same steps in every process, on every machine."""
     random.seed(seed)  # the jitter of retries
-    scene = draw_scene(random.Random(2 * seed))
+    scene = scene_of(seed)
     faults = draw_faults(random.Random(2 * seed + 1), without) if disturbed else no_faults()
     stage = Stage(seed, scene, faults, trace)
     with _log_heard_by(stage.kernel):
@@ -81,6 +83,10 @@ def play(seed: int, *, without: Collection[str] = (), trace: bool = False, distu
         ends=tuple(checks.status(spec.job)[0] for spec in scene.specs),
         finals=tuple(stage.objects.bodies.get(keys.derived(spec.job, "final.safetensors")) for spec in scene.specs),
     )
+
+
+def scene_of(seed: int) -> Scene:
+    return draw_scene(random.Random(2 * seed))
 
 
 class Stage:
@@ -197,10 +203,12 @@ class Stage:
 
     def _over(self) -> bool:
         ended = [self.checks.status(job)[0] in ENDS for job in self.world.specs]
-        return all(ended) or (self.operator.gave_up and all(
-            over or self.checks.status(job)[0] == "pause"
-            for over, job in zip(ended, self.world.specs, strict=True)
-        ))
+        return all(ended) or (
+            self.operator.gave_up
+            and all(
+                over or self.checks.status(job)[0] == "pause" for over, job in zip(ended, self.world.specs, strict=True)
+            )
+        )
 
     def _finish(self) -> None:
         self.held = self.exchange.held()
@@ -236,7 +244,10 @@ def _log_heard_by(kernel: Kernel) -> Iterator[None]:
 @cache
 def _folder() -> Path:
     """Where the trainers of this process keep their files: one after the other, runs share it."""
-    return Path(tempfile.mkdtemp(prefix="warren-simulation-"))
+    memory = Path("/dev/shm")  # a few files a round: in memory where there is such a place
+    folder = tempfile.mkdtemp(prefix="warren-simulation-", dir=memory if memory.is_dir() else None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @cache
@@ -245,4 +256,3 @@ def _tasks_folder() -> Path:
     folder.mkdir()
     (folder / "task.py").write_bytes(TASK)
     return folder
-

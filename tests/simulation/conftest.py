@@ -1,0 +1,23 @@
+"""Options of the simulation: one seed, replayed with its trace; or many."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("simulation")
+    group.addoption("--seed", type=int, default=None, help="replay one seed and print its trace")
+    group.addoption("--seeds", type=int, default=None, help="how many seeds to run, over all cores")
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int | None:
+    chosen: int | None = request.config.getoption("--seed", default=None)
+    return chosen
+
+
+@pytest.fixture
+def seeds(request: pytest.FixtureRequest) -> int | None:
+    chosen: int | None = request.config.getoption("--seeds", default=None)
+    return chosen

@@ -1,0 +1,94 @@
+"""Nothing lost, whatever dies: the promises of the design over many seeds of crashes, lost messages and lies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from simulation.ending import undisturbed
+from simulation.faults import KINDS
+from simulation.many import play_many, report
+from simulation.mutants import HARMLESS, MUTANTS, Mutant, broken, first_seed
+from simulation.play import play, scene_of
+
+SEEDS = 300  # of a plain run; `make simulate` runs 10,000
+QUICKLY_CAUGHT = 60
+
+
+def test_whatever_dies_nothing_is_lost_counted_twice_or_changed(
+    seed: int | None, seeds: int | None, request: pytest.FixtureRequest
+) -> None:
+    if seed is not None:
+        played = play(seed, trace=True)
+        print("\n".join(played.trace))
+        assert played.violation is None, report([(seed, played.violation or "")])
+        return
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        tally = play_many(seeds or SEEDS, loud=seeds is not None)
+    print(tally)
+    assert not tally.failures, "\n" + report(tally.failures)
+    assert set(tally.kinds) == set(KINDS), "a kind of fault was never on"
+    assert {"done", "cancel", "fail"} <= set(tally.ends)
+
+
+@pytest.fixture
+def only_without_options(seed: int | None, seeds: int | None) -> None:
+    if seed is not None or seeds is not None:
+        pytest.skip("--seed and --seeds run the seeds alone")
+
+
+@pytest.mark.usefixtures("only_without_options")
+def test_an_undisturbed_run_ends_done_with_the_bytes_that_its_seed_implies() -> None:
+    for number in range(12):
+        played = play(number, disturbed=False)
+        assert played.violation is None
+        assert set(played.ends) == {"done"}
+        scene = scene_of(number)
+        for spec, final in zip(scene.specs, played.finals, strict=True):
+            if scene.exact:
+                assert final == undisturbed(spec)
+
+
+@pytest.mark.usefixtures("only_without_options")
+def test_a_seed_gives_the_same_trace_in_every_process() -> None:
+    code = "import sys; from simulation.play import play; print(*play(int(sys.argv[1]), trace=True).trace, sep='\\n')"
+    here = Path(__file__).parent.parent
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code, "17"],
+            env={"PYTHONPATH": str(here), "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0].splitlines() == list(play(17, trace=True).trace)
+
+
+@pytest.mark.usefixtures("only_without_options")
+@pytest.mark.parametrize("mutant", MUTANTS[:5], ids=lambda mutant: mutant.name)
+def test_a_broken_promise_is_noticed(mutant: Mutant) -> None:
+    caught = first_seed(mutant, QUICKLY_CAUGHT)
+    assert caught is not None, f"without {mutant.name}, {QUICKLY_CAUGHT} seeds notice nothing"
+
+
+@pytest.mark.usefixtures("only_without_options")
+def test_without_leases_two_aggregators_lead_at_once_and_nothing_breaks() -> None:
+    with broken(HARMLESS):
+        assert [(number, found) for number in range(60) if (found := play(number).violation)] == []
+
+
+@pytest.mark.usefixtures("only_without_options")
+def test_a_failing_seed_is_told_as_one_command_with_the_faults_that_it_takes() -> None:
+    create_once = MUTANTS[0]
+    caught = first_seed(create_once)
+    assert caught is not None
+    with broken(create_once):
+        told = report([caught])
+    assert told.startswith(f"FAILED simulation seed {caught[0]}: ")
+    assert f"replay: pytest tests/simulation --seed {caught[0]}" in told
+    assert "created once and changed" in told.splitlines()[3]
