@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
@@ -11,6 +12,7 @@ from typing import Any
 
 import click
 import pytest
+
 from warren.aggregator.strategies.options import COMMON, STRATEGIES, TORCH
 from warren.broker import messages
 from warren.cli import context
@@ -107,9 +109,12 @@ def default_of(option: click.Option) -> str:
 
 
 def variables_in_code() -> set[str]:
-    """Every variable that the code reads, spelt out or made from the name of a setting."""
-    text = "".join(file.read_text() for room in ROOMS for file in (ROOT / room).glob("*.py"))
-    named = set(re.findall(r"\bWARREN_[A-Z][A-Z0-9_]*[A-Z0-9]\b", text))
+    """Every variable that the code reads, spelt out as a string of its own or made from the name of a setting."""
+    files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
+    strings = (
+        node.value for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)
+    )
+    named = {value for value in strings if isinstance(value, str) and re.fullmatch(r"WARREN_[A-Z0-9_]*[A-Z0-9]", value)}
     return named | {f"WARREN_{name.upper()}" for name in context.SETTINGS}
 
 
@@ -127,7 +132,9 @@ def test_every_option_of_every_strategy_is_documented_with_its_default() -> None
     names = {name for row in rows_of(CONFIG, "Strategies") for name in row[0].split(", ")}
     assert names == set(STRATEGIES)
     torch_rows = rows_of(CONFIG, "Optimizers of torch")
-    assert {row[0]: set(row[1].split(", ")) for row in torch_rows} == {name: set(table) for name, table in TORCH.items()}
+    assert {row[0]: set(row[1].split(", ")) for row in torch_rows} == {
+        name: set(table) for name, table in TORCH.items()
+    }
     assert {row[0] for row in rows_of(CONFIG, "Of every strategy")} == set(COMMON)
 
 
