@@ -36,6 +36,7 @@ from .plan import resampled_plan
 from .ports import House
 from .receipts import Receipts
 from .record import Record
+from .sending import Sending
 
 PUBLISH_BATCH = 1000  # round jobs of one call to the broker
 
@@ -52,6 +53,7 @@ class Carrier:
         receipts: Receipts,
         patiently: Patience,
         halt: Callable[[str], None],
+        send: Sending,
     ) -> None:
         self.plan = plan
         self.manifest: Manifest | None = None
@@ -61,6 +63,7 @@ class Carrier:
         self._receipts = receipts
         self._patiently = patiently
         self._halt = halt
+        self._send = send
         self._started = patiently(house.ledger.now)
         self._index = {name: index for index, name in enumerate(spec.client_names)}
         self._published = 0
@@ -75,11 +78,9 @@ class Carrier:
         return [*events, Looked(self._patiently(self._record.control))]
 
     def _publish(self, effect: Publish, round: Round) -> list[Event]:
-        queues = sorted({rounds_queue(self._spec.source_of(client)) for client in effect.clients})
-        self._patiently(self._house.broker.declare, queues)
         messages = [self._round_job(client, effect.again) for client in effect.clients]
         for start in range(0, len(messages), PUBLISH_BATCH):
-            self._patiently(self._house.broker.publish, messages[start : start + PUBLISH_BATCH])
+            self._patiently(self._send, messages[start : start + PUBLISH_BATCH])
         return []
 
     def _round_job(self, client: str, again: bool) -> Outgoing:

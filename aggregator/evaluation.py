@@ -19,6 +19,7 @@ from .carrying import outgoing
 from .plan import evaluating_clients
 from .ports import House
 from .record import JSON
+from .sending import Sending
 
 HELD_OUT = "held-out"  # the client's name where one trainer of a pool evaluates on the task's test data
 OPEN_MAX = 50  # evaluations under way: what is older is frozen with what it has
@@ -46,9 +47,10 @@ class Pending:
 class Evaluations:
     """The evaluations of one job that are not frozen yet. A server that does not answer only makes them later."""
 
-    def __init__(self, house: House, spec: JobSpec) -> None:
+    def __init__(self, house: House, spec: JobSpec, send: Sending) -> None:
         self._house = house
         self._spec = spec
+        self._send = send
         self._open: dict[int, Pending] = {}
         self._sent = 0
 
@@ -126,8 +128,7 @@ class Evaluations:
         left = sorted(pending.asked - pending.results.keys() - pending.failed.keys())
         messages = [self._round_job(round_number, pending.base, kind, client) for kind, client in left]
         try:
-            self._house.broker.declare(sorted({message.queue for message in messages}))
-            self._house.broker.publish(messages)
+            self._send(messages)
         except BrokerError as error:
             log.warning("evaluation of round %d not asked: %s", round_number, error, extra={"job": self._spec.job})
 

@@ -21,6 +21,7 @@ from .ports import Hold, House, Stop
 from .receipts import Receipts
 from .record import ENDS, Record
 from .round import advance
+from .sending import Sending
 from .telling import Telling
 
 log = logging.getLogger("warren.aggregator")
@@ -58,7 +59,8 @@ class Leader:
         self._telling = Telling(house, spec)
         self._patiently = Patience(stop, hold, self._telling.waits)
         self._hearing = Hearing(house, spec, hold, stop, lambda: self._patiently(self._record.control))
-        self._evaluations = Evaluations(house, spec)
+        self._send = Sending(house.broker)
+        self._evaluations = Evaluations(house, spec, self._send)
         self._to_evaluate: list[int] = []
         self._conclusion = Conclusion(house, spec, self._record)
 
@@ -80,14 +82,16 @@ class Leader:
         control = self._patiently(self._record.control)
         if control.command not in ("run", "pause"):
             return control.command  # ended, and laid out, by another
-        number = self._resume()
+        number, flowing = self._resume(), False
         while True:
-            control = self._patiently(self._record.control)
-            if control.command not in ("run", "pause"):
-                return self._ended(control)
+            if not flowing or number > self._spec.rounds:  # else the round itself looks, just before it publishes
+                control = self._patiently(self._record.control)
+                if control.command not in ("run", "pause"):
+                    return self._ended(control)
             if number > self._spec.rounds:
                 return self._finish()
-            if self._lead_round(number):
+            flowing = self._lead_round(number, flowing)
+            if flowing:
                 number += 1
 
     def _resume(self) -> int:
@@ -101,12 +105,14 @@ class Leader:
         self._patiently(self._evaluations.resume, range(highest + 1))
         return highest + 1
 
-    def _lead_round(self, number: int) -> bool:
-        """One round, until it is committed (True), or the job ended in it."""
-        plan, fresh = self._plan(number)
+    def _lead_round(self, number: int, flowing: bool) -> bool:
+        """One round, until it is committed (True), or the job ended in it. Flowing: we committed the one before."""
+        plan, fresh = self._plan(number, flowing)
         receipts = Receipts(self._house, self._spec, number, plan.base, self._patiently)
         receipts.ask(plan.clients)
-        carrier = Carrier(self._house, self._spec, self._record, plan, receipts, self._patiently, self._halt)
+        carrier = Carrier(
+            self._house, self._spec, self._record, plan, receipts, self._patiently, self._halt, self._send
+        )
         round = Round(number, frozenset(plan.clients), rules(self._spec, plan), plan.number)
         self._telling.started(self._patiently(self._house.ledger.now))
         round = self._settle(round, [self._opened(plan, fresh)], carrier)
@@ -140,18 +146,19 @@ class Leader:
         assert round.phase in SETTLED, round.phase
         return round
 
-    def _plan(self, number: int) -> tuple[Plan, bool]:
+    def _plan(self, number: int, flowing: bool) -> tuple[Plan, bool]:
         """The plan that stands for this round, and whether it was made just now."""
-        standing = self._patiently(self._record.last_plan, number)
+        standing = None if flowing else self._patiently(self._record.last_plan, number)
         if standing is not None:
             return standing, False
         base = self._patiently(self._house.numbers.base, self._spec.job, number - 1) if number else None
-        return self._patiently(self._record.settle_plan, first_plan(self._spec, number, base))
+        plan, ours = self._patiently(self._record.settle_plan, first_plan(self._spec, number, base))
+        return (plan, True) if ours else (self._patiently(self._record.last_plan, number) or plan, False)
 
     def _opened(self, plan: Plan, fresh: bool) -> Opened:
-        control = self._patiently(self._record.control)
         if fresh:
-            return Opened(True, control)
+            return Opened(True, self._record.last_control)
+        control = self._patiently(self._record.control)
         names = self._patiently(self._house.ledger.deadlines, self._spec.job, plan.round)
         return Opened(False, control, extensions=_extensions(names, plan.number, control.number))
 

@@ -37,6 +37,11 @@ class Record:
             self._highest = control_state(read_document(Control, self.store.read(last), last), number)
         return self._highest
 
+    @property
+    def last_control(self) -> ControlState:
+        """The command as it was last read here: no word on what came since."""
+        return self._highest
+
     def command(self, command: Control) -> ControlState:
         """Add a control document after the highest; if another came first, theirs stands: the state then says so.
 
