@@ -20,7 +20,8 @@ from warren.cli.jobfile import FREE, as_job_file, resolve_job, start_draft
 from warren.cli.main import cli
 from warren.storage.job import EvaluateSpec, JobSpec, StrategySpec, TrainSpec
 from warren.trainer import partition
-from warren.trainer.task import load_task, shipped_names
+from warren.trainer.task import Client, load_task, shipped_names
+from warren.trainer.task_calls import build_model, client_data
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -225,8 +226,11 @@ def test_the_task_in_the_readme_is_the_example_and_has_fifteen_lines() -> None:
 
 
 def test_the_example_is_a_job_and_a_task(tmp_path: Path) -> None:
-    spec, task = resolve_job(start_draft(str(ROOT / "examples" / "job.toml")))
-    file = tmp_path / task.file
-    file.write_bytes(task.body)
-    assert load_task(file, digest=spec.task.digest).file == "spirals.py"
+    spec, source = resolve_job(start_draft(str(ROOT / "examples" / "job.toml")))
     assert (spec.selected, spec.quorum_count) == (5, 4)
+    file = tmp_path / source.file
+    file.write_bytes(source.body)
+    task = load_task(file, digest=spec.task.digest)
+    dataset = client_data(task, Client("c000", 0, 10, None, None, spec.seed), spec.data)
+    inputs, targets = dataset[:7]
+    assert build_model(task, spec.params)(inputs).shape == (*targets.shape, 2)
