@@ -1,4 +1,5 @@
 # make demo: train a federated model on this machine. make test: everything checked, on real servers.
+# make bench: what a round costs, beside its floor, in short (docs/performance.md).
 #
 # PYTHON       the interpreter to make .venv with (default: the first of 3.11 or newer found)
 # PIP_ARGS     more arguments for pip install
@@ -10,11 +11,11 @@ BIN := $(VENV)/bin
 ROOMS := broker storage trainer aggregator cli
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test lint servers chaos help clean
+.PHONY: demo test lint servers bench chaos help clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo 'Targets: demo test lint servers chaos clean'
+	@echo 'Targets: demo test lint servers bench chaos clean'
 
 demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
@@ -35,6 +36,10 @@ chaos: servers
 
 servers: $(VENV)/.dev-installed
 	PYTHONPATH=tests $(BIN)/python -m servers.get
+
+bench: servers
+	$(BIN)/python benchmarks/round_overhead.py --short
+	$(BIN)/python benchmarks/control_path.py --short
 
 clean:
 	rm -rf $(VENV) .cache build *.egg-info
