@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from ..aggregator.holding import most_held
 from ..storage import keys
 from ..storage.documents import Control, read_document
 from ..storage.errors import StorageError
 from .connect import View
 from .jobfile import as_job_file
+from .room_watch import formula, model_bytes
 from .status import JobStatus, RoundResult, StatusReader
 from .tables import print_table, size_text
 
@@ -63,7 +65,7 @@ def _cell(row: dict[str, Any], name: str) -> str:
 
 def print_job(view: View, job: str, *, as_json: bool) -> None:
     """Everything about one job."""
-    status = StatusReader(view.store, job, view.ledger).read()
+    status = StatusReader(view.store, job, view.ledger, room=True).read()
     controls = _controls(view, job)
     if as_json:
         click.echo(json.dumps(_facts(view, status, controls), ensure_ascii=False))
@@ -71,6 +73,7 @@ def print_job(view: View, job: str, *, as_json: bool) -> None:
     click.echo(f"{click.style(job, bold=True)}  {status.state}" + (f": {status.reason}" if status.reason else ""))
     for warning in status.warnings:
         click.echo(f"! {warning}")
+    click.echo(_room(status))
     click.echo("\n" + as_job_file(status.spec))
     if status.results:
         print_table(*_round_table(status))
@@ -79,6 +82,15 @@ def print_job(view: View, job: str, *, as_json: bool) -> None:
         click.echo(f"{control.at}  {control.command} ({control.by or 'aggregator'}) {control.reason}".rstrip())
     for key in _results(view, job):
         click.echo(_shown(view, key))
+
+
+def _room(status: JobStatus) -> str:
+    """The most that the job can come to hold: in bytes, once its model's size is known."""
+    model = model_bytes(status.results[-1].manifest) if status.results else 0
+    if not model:
+        return formula(status.spec)
+    most = most_held(status.spec)
+    return f"holds at most {size_text(most.size(model))}: {most.models} models of {size_text(model)}"
 
 
 def _round_table(status: JobStatus) -> tuple[list[str], list[list[str]]]:
@@ -139,6 +151,7 @@ def _facts(view: View, status: JobStatus, controls: list[tuple[int, Control]]) -
         "spec": status.spec.model_dump(),
         "rounds": [_round_facts(result) for result in status.results],
         "controls": [control.model_dump() for _, control in controls],
+        "models_max": most_held(status.spec).models,
         "results": [_shown(view, key) for key in _results(view, status.job)],
     }
 

@@ -20,6 +20,7 @@ from .errors import INTERRUPTED, UsageMistake
 from .follow import exit_code, follow
 from .jobs import command_job, find_job, remember
 from .outcome import print_outcome
+from .room_watch import formula
 from .screens import Screen, open_screen
 from .status import StatusReader
 from .submission import resolve_words, store_job
@@ -55,6 +56,8 @@ def run_job(job: str, settings: Sequence[str], params: Sequence[str], told: RunO
     """Run a new job. Returns the exit code. Raises SpecInvalid, StorageError."""
     spec, task = resolve_words(job, settings, params)
     store_job(FolderStore(told.store), spec, task)
+    if not told.as_json:
+        click.echo(f"{spec.job} {formula(spec)}", err=True)
     return _lead(spec.job, told)
 
 
@@ -98,7 +101,7 @@ def _follow(job: str, told: RunOptions, screen: Screen) -> int:
     spec = StatusReader(FolderStore(told.store), job).spec
     embedded = Embedded(told.store, spec, trainers=told.processes, device=told.device, data_dir=told.data_dir)
     with embedded:
-        reader = StatusReader(embedded.store, job, embedded.ledger, services=False)
+        reader = StatusReader(embedded.store, job, embedded.ledger, services=False, room=True)
         status = follow(reader, screen, period_seconds=PERIOD_SECONDS, stop_at_pause=True, checked=embedded.check)
     screen.show(reader.read())
     screen.close()

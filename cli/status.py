@@ -15,6 +15,7 @@ from ..storage.errors import StorageUnavailable
 from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
 from ..storage.ports import Ledger, Presence
+from .room_watch import RoomWatch
 
 State = Literal["running", "waiting", "unfinished", "paused", "cancelled", "failed", "done"]
 ENDED: tuple[State, ...] = ("cancelled", "failed", "done")
@@ -128,7 +129,15 @@ class JobStatus:
 class StatusReader:
     """Looks at one job again and again; reads each document once."""
 
-    def __init__(self, store: ObjectStore, job: str, ledger: Ledger | None = None, *, services: bool = True) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        job: str,
+        ledger: Ledger | None = None,
+        *,
+        services: bool = True,
+        room: bool = False,
+    ) -> None:
         """Read the job's spec.
 
         Args:
@@ -136,6 +145,7 @@ class StatusReader:
             job: its id.
             ledger: for the news of it; None where there is none.
             services: whether aggregator and trainers are elsewhere, and may be missing.
+            room: whether to warn of a store that gets full.
 
         Raises:
             ObjectMissing, ObjectDamaged: no such job, or none that can be read.
@@ -148,6 +158,7 @@ class StatusReader:
         self._evaluations: dict[str, Evaluation] = {}
         self.job = job
         self.spec = self._record.spec()
+        self._room = RoomWatch(store, self.spec) if room else None
 
     def read(self) -> JobStatus:
         """The job as it is now.
@@ -162,13 +173,16 @@ class StatusReader:
         state = _BY_CONTROL.get(control.command) or self._going(progress)
         if state not in ENDED and self._ledger is not None and self._services and not warnings:
             warnings = missing_services(self.spec, trainers, aggregators)
+        results = self._results()
+        if self._room is not None and state not in ENDED:
+            warnings += self._room.warnings(results[-1].manifest if results else None)
         return JobStatus(
             job=self.job,
             spec=self.spec,
             state=state,
             reason=control.reason if state in _BY_CONTROL.values() else progress.get("reason", ""),
             now=read_progress(progress, _float(progress.get("_now", ""))),
-            results=self._results(),
+            results=results,
             trainers=trainers,
             aggregators=aggregators,
             warnings=warnings,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from ..aggregator.holding import most_held
 from ..broker.errors import BrokerUnavailable
 from ..broker.messages import Submission, encode
 from ..broker.ports import Broker, Outgoing
@@ -21,6 +22,7 @@ from .errors import CliError, UsageMistake
 from .jobfile import apply_options, as_job_file, resolve_job, span, start_draft
 from .jobs import remember
 from .options import Given
+from .room_watch import formula
 from .task_source import TaskSource
 from .watching import follow_job
 
@@ -52,7 +54,10 @@ def submit_job(
         store_job(opened.store, spec, task)
         tell(opened.broker, spec.job)
         remember(opened.view.place, spec.job)
-        click.echo(json.dumps({"event": "submitted", "job": spec.job}) if as_json else spec.job)
+        said = {"event": "submitted", "job": spec.job, "models_max": most_held(spec).models}
+        click.echo(json.dumps(said) if as_json else spec.job)
+        if not as_json:
+            click.echo(formula(spec), err=True)
         return follow_job(opened.view, spec.job, as_json=as_json) if follow else 0
 
 

@@ -15,7 +15,7 @@ PERIOD_SECONDS = 1.0
 
 def follow_job(view: View, job: str, *, as_json: bool) -> int:
     """Show the job until it ends; Ctrl-C detaches from it. Returns the exit code."""
-    reader = StatusReader(view.store, job, view.ledger)
+    reader = StatusReader(view.store, job, view.ledger, room=True)
     screen = open_screen(as_json)
     try:
         status = follow(reader, screen, period_seconds=PERIOD_SECONDS, stop_at_pause=not screen.live)

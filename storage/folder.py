@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from .disk_errors import disk_answers
 from .errors import KeyRefused, ObjectDamaged, ObjectMissing, StorageUnavailable
 from .object_rules import check_key, check_metadata, check_prefix
 from .objects import DOCUMENT_BYTES_MAX, ObjectInfo
+from .space import Space
 
 TEMPORARY = ".tmp"  # no key starts with a dot
 LEFTOVER_SECONDS_MAX = 86_400.0  # a file in the making for longer than a day has lost its writer
@@ -123,6 +125,14 @@ class FolderStore:
         with disk_answers(self._root), self._locked(), contextlib.suppress(*_NO_OBJECT):
             path.unlink()
             self._remove_empty(path.parent)
+
+    def space(self) -> Space | None:
+        """The room on the folder's disk."""
+        try:
+            found = shutil.disk_usage(self._root)
+        except OSError:
+            return None
+        return Space(found.free, found.total)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -19,6 +19,8 @@ from .s3_download import Download
 from .s3_errors import ConditionFailed, TryAgain
 from .s3_multipart import Multipart
 from .s3_requests import RETRY_SECONDS_MAX, Requests
+from .s3_space import minio_space
+from .space import Space
 
 SINGLE_PUT_BYTES_MAX = 5 << 30  # S3's own limit
 PART_BYTES = 256 << 20
@@ -137,6 +139,10 @@ class S3Store:
     def delete(self, key: str) -> None:
         with contextlib.suppress(ObjectMissing):
             self._requests.ask_patiently("DELETE", check_key(key))
+
+    def space(self) -> Space | None:
+        """The room that is left, where this is MinIO and the credentials may ask."""
+        return minio_space(self._requests)
 
     def close(self) -> None:
         self._requests.close()

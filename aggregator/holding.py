@@ -1,0 +1,60 @@
+"""The most that a job can come to hold in the store, counted in models: known before anybody knows a model's size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..storage.job import JobSpec, keep_rule
+from .retention import LATEST
+
+STATES = {"fedavg": 0, "fedavgm": 1, "fedadagrad": 1, "fedadam": 2, "fedyogi": 2}  # models' worth of float32
+STATES_MAX = 3  # any optimizer of torch: Adam with amsgrad
+IN_HAND = 2  # rounds beside those kept: the open one, and the one that is being collected
+DERIVED = 2  # final and best
+FACTS_BYTES = 4096  # of an update's metrics and names, beside its tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """How many objects of a model's size a job holds at most, where each client makes one attempt a round."""
+
+    updates: int
+    checkpoints: int  # with the final and the best
+    states: int  # the strategy's, each as large as the model
+
+    @property
+    def models(self) -> int:
+        return self.updates + self.checkpoints + self.states
+
+    def size(self, model_bytes: int) -> int:
+        """In bytes, once the size of a checkpoint is known; manifests and results are small beside it."""
+        return self.models * model_bytes + self.updates * FACTS_BYTES
+
+
+def most_held(spec: JobSpec) -> Most:
+    """The bound for a job. Attempts that do not count come on top, until they are collected."""
+    rounds = min(spec.keep_updates + IN_HAND, spec.rounds)
+    asked = len(spec.client_names) if spec.below_quorum == "resample" else spec.asked
+    first = (len(spec.sites) or 1) if rounds == spec.rounds else 0
+    kept = _checkpoints(spec)
+    return Most(asked * rounds + first, kept + DERIVED, STATES.get(spec.strategy.name, STATES_MAX) * kept)
+
+
+def still_to_come(spec: JobSpec, committed: int) -> int:
+    """How many models' worth may be written beyond what is held after this round."""
+    most = most_held(spec)
+    left = spec.rounds - committed
+    if spec.keep_checkpoints == "all":
+        each = 1 + STATES.get(spec.strategy.name, STATES_MAX)
+        return min(left, IN_HAND) * spec.asked + left * each + DERIVED
+    return min(most.models, min(left, IN_HAND) * spec.asked + most.checkpoints + most.states)
+
+
+def _checkpoints(spec: JobSpec) -> int:
+    """Checkpoints at a time; the one that the newest outdates is there until it is collected."""
+    rule, count = keep_rule(spec.keep_checkpoints)
+    if rule == "last":
+        return min(spec.rounds + 1, max(LATEST, count) + 1)
+    if rule == "every":
+        return min(spec.rounds + 1, spec.rounds // count + 1 + LATEST + 1)
+    return spec.rounds + 1
