@@ -50,6 +50,7 @@ class Fleet:
         servers.ensure()
         servers.redis.empty()
         self.servers = servers
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.members: list[Member] = []
         self.url = servers.rabbit.fresh_url()

@@ -13,6 +13,7 @@ from services.tasks import EXTENDING, write_job
 
 pytestmark = pytest.mark.services
 MEMORY_MARK = "0.6"
+REFUSALS = 8  # of the store before it takes writes again: some ten seconds, as tries are further and further apart
 Fault = Callable[[Fleet], contextlib.AbstractContextManager[Callable[[], bool]]]
 
 
@@ -36,8 +37,9 @@ def rabbitmq_killed(fleet: Fleet) -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def redis_killed(fleet: Fleet) -> Iterator[Callable[[], bool]]:
+    says = listening(fleet)
     fleet.servers.redis.kill()
-    yield lambda: fleet_says(fleet, "Redis")
+    yield lambda: says("redis at")
     fleet.servers.redis.start()
 
 
@@ -51,8 +53,9 @@ def redis_wiped(fleet: Fleet) -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def redis_full(fleet: Fleet) -> Iterator[Callable[[], bool]]:
+    says = listening(fleet)
     fleet.redis.config_set("maxmemory", "1")
-    yield lambda: fleet_says(fleet, "maxmemory")
+    yield lambda: says("maxmemory")
     fleet.redis.config_set("maxmemory", "0")
 
 
@@ -68,21 +71,22 @@ def store_refusing_writes(fleet: Fleet) -> Iterator[Callable[[], bool]]:
     with contextlib.ExitStack() as stack:
         for member in fleet.members:
             stack.enter_context(member.gate.refusing("PUT", "", 503, "SlowDownWrite"))
-        yield lambda: member_refused(fleet) > 20
+        yield lambda: refused(fleet) > REFUSALS
 
 
 @contextlib.contextmanager
 def store_full(fleet: Fleet) -> Iterator[Callable[[], bool]]:
+    says = listening(fleet)
     with contextlib.ExitStack() as stack:
         for member in fleet.members:
             stack.enter_context(member.gate.refusing("PUT", "", 507, "XMinioStorageFull"))
-        yield lambda: fleet_says(fleet, "full")
+        yield lambda: says("is full (XMinioStorageFull)")
 
 
 @contextlib.contextmanager
 def rabbitmq_out_of_memory(fleet: Fleet) -> Iterator[Callable[[], bool]]:
     fleet.servers.rabbit.ctl("set_vm_memory_high_watermark", "0.0001")
-    yield lambda: fleet_says(fleet, "blocks publishers")
+    yield lambda: blocked(fleet)
     fleet.servers.rabbit.ctl("set_vm_memory_high_watermark", MEMORY_MARK)
 
 
@@ -102,11 +106,18 @@ def network_dropped(fleet: Fleet) -> Iterator[Callable[[], bool]]:
         member.redis.cut()
 
 
-def fleet_says(fleet: Fleet, words: str) -> bool:
-    return any(words in member.log_tail() for member in fleet.members)
+def listening(fleet: Fleet) -> Callable[[str], bool]:
+    """Asks whether a member's log has said some words from now on."""
+    before = {member.name: member.log.stat().st_size for member in fleet.members}
+    return lambda words: any(words in m.log.read_bytes()[before[m.name] :].decode() for m in fleet.members)
 
 
-def member_refused(fleet: Fleet) -> int:
+def blocked(fleet: Fleet) -> bool:
+    """Whether RabbitMQ holds a publisher back."""
+    return any(one.get("state") in ("blocked", "blocking") for one in fleet.servers.rabbit.api("GET", "connections"))
+
+
+def refused(fleet: Fleet) -> int:
     return sum(member.gate.refused for member in fleet.members)
 
 
