@@ -52,21 +52,29 @@ class Wire:
         self._connection = http.client.HTTPConnection(host, timeout=WAIT_SECONDS)
 
     def put(self, path: str, body: memoryview) -> None:
-        self._connection.request("PUT", path, body, {"content-length": str(len(body))})
-        answer = self._connection.getresponse()
+        answer = self._asked("PUT", path, body)
         answer.read()
         if answer.status != 200:
             raise RuntimeError(f"PUT: {answer.status}")
 
     def get(self, path: str, into: memoryview) -> None:
-        self._connection.request("GET", path)
-        answer = self._connection.getresponse()
+        answer = self._asked("GET", path, None)
         done = 0
         while done < len(into) and (count := answer.readinto(into[done:])):
             done += count
         answer.read()
         if answer.status != 200 or done != len(into):
             raise RuntimeError(f"GET: {answer.status}, {done} bytes")
+
+    def _asked(self, method: str, path: str, body: memoryview | None) -> http.client.HTTPResponse:
+        headers = {} if body is None else {"content-length": str(len(body))}
+        try:
+            self._connection.request(method, path, body, headers)
+            return self._connection.getresponse()
+        except (ConnectionError, http.client.HTTPException):  # MinIO closes what was idle for half a minute
+            self._connection.close()
+            self._connection.request(method, path, body, headers)
+            return self._connection.getresponse()
 
 
 def train(course: Course, place: int, trainers: int, ready: Connection) -> None:

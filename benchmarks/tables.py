@@ -1,0 +1,60 @@
+"""Writes the tables of docs/performance.md from the results that lie in `results/`: python benchmarks/tables.py"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import control_path
+import report
+import round_overhead
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+
+
+def rounds(found: dict[str, Any]) -> str:
+    return f"{round_overhead.as_table(found['rows'])}\n\n{_measured(found)}"
+
+
+def control(found: dict[str, Any]) -> str:
+    taken = report.shown(found["first_job_taken_seconds"])
+    first = f"Submit to first round job taken: {taken} s."
+    return f"{control_path.as_table(found['rows'])}\n\n{first}\n\n{_measured(found)}"
+
+
+def mnist(found: dict[str, Any]) -> str:
+    reached = "not reached" if found["rounds_to_97"] is None else f"{found['rounds_to_97']:.1f}"
+    rows = [["Warren", reached, f"{found['best_accuracy']:.2%}", report.shown(found["seconds_a_round"])]]
+    rows += [["McMahan et al. 2017", str(found["paper"]), "", ""]]
+    columns = ("", "rounds to 97 %", "best of 100 rounds", "seconds a round")
+    return f"{report.table(columns, rows)}\n\n{_measured(found)}"
+
+
+def _measured(found: dict[str, Any]) -> str:
+    about = found["machine"]
+    busy = f"others kept {about['others_busy_percent']:.0f} % of the machine busy before it began"
+    return f"{about['cores']} cores, {about['cpu']}, {about['at'][:10]}; {busy}, load {about['load_average'][0]:.1f}."
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "round_overhead": rounds,
+    "control_path": control,
+    "mnist_2nn": mnist,
+}
+
+
+def main() -> None:
+    text = PAGE.read_text()
+    for name, made in TABLES.items():
+        path = report.RESULTS / f"{name}.json"
+        if path.exists():
+            block = f"<!-- {name} -->\n{made(json.loads(path.read_text()))}\n<!-- end -->"
+            text = re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
+    PAGE.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
