@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +52,15 @@ class RunOptions:
         options = "" if self.trainers is None else f" --trainers {self.trainers}"
         options += "" if self.data_dir is None else f" --data-dir {self.data_dir}"
         options += "" if self.device == "auto" else f" --device {self.device}"
-        return f"warren run --resume {job} --store {self.store}{options}"
+        return f"{warren_here()} run --resume {job} --store {self.store}{options}"
+
+
+def warren_here() -> str:
+    """`warren`, or the path it was called by where the shell finds none or another: `make demo` activates nothing."""
+    called, found = Path(sys.argv[0]), shutil.which("warren")
+    if called.name != "warren" or (found and Path(found).resolve() == called.resolve()):
+        return "warren"
+    return shlex.quote(str(called))
 
 
 def run_job(job: str, settings: Sequence[str], params: Sequence[str], told: RunOptions) -> int:

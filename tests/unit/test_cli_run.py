@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warren.cli.running import warren_here
 
 TASK = '''\
 """A line fitted by all clients; each batch takes a while, so that a run can be interrupted."""
@@ -186,3 +187,14 @@ def test_words_that_name_no_one_run_are_refused(
     done = run(folder, environment, *words)
     assert done.returncode == 2
     assert expected in done.stderr
+
+
+def test_the_line_that_goes_on_is_one_that_this_shell_can_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "my env" / "warren"
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program), "run", "digits"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert warren_here() == f"'{program}'"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert warren_here() == "warren"
