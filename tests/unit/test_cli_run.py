@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from warren.cli.running import warren_here
 
 TASK = '''\
