@@ -13,6 +13,7 @@ from ..aggregator.retention import Waste, halves, orphans, remove, waste
 from ..broker.errors import BrokerError
 from ..storage import keys
 from ..storage.errors import StorageError
+from ..storage.uploads import KeepsUploads, abandoned
 from .connect import View
 from .errors import CliError, UsageMistake
 from .jobs import command_job, find_job
@@ -33,6 +34,8 @@ def collect(view: View, jobs: Sequence[str], *, dry_run: bool, as_json: bool) ->
             click.echo(json.dumps({"key": found.key, "bytes": found.size, "reason": found.reason}))
         elif dry_run:
             click.echo(f"{size_text(found.size):>8}  {found.key}  {found.reason}")
+    if not jobs:
+        _abort_uploads(view, dry_run=dry_run, as_json=as_json)
     if as_json:
         return
     click.echo(f"{'would free' if dry_run else 'freed'} {size_text(size)} in {count} objects")
@@ -40,6 +43,20 @@ def collect(view: View, jobs: Sequence[str], *, dry_run: bool, as_json: bool) ->
         click.echo(
             f"{job} has no job.json: what made it broke off, or is at it. `warren job rm {job}` deletes it.", err=True
         )
+
+
+def _abort_uploads(view: View, *, dry_run: bool, as_json: bool) -> None:
+    """End uploads in parts that are a day old. What they hold, the store does not say."""
+    for upload in abandoned(view.store):
+        if not dry_run and isinstance(view.store, KeepsUploads):
+            view.store.abort(upload)
+        hours = upload.age_seconds / 3600
+        if as_json:
+            reason = f"an upload that broke off {hours:.0f} hours ago"
+            click.echo(json.dumps({"key": upload.key, "bytes": None, "reason": reason}))
+        else:
+            said = "would be aborted" if dry_run else "aborted"
+            click.echo(f"upload of {upload.key}, begun {hours:.0f} hours ago, {said}")
 
 
 def _found(view: View, jobs: Sequence[str]) -> Iterator[Waste]:

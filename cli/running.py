@@ -68,7 +68,7 @@ def run_job(job: str, settings: Sequence[str], params: Sequence[str], told: RunO
     spec, task = resolve_words(job, settings, params)
     store_job(FolderStore(told.store), spec, task)
     if not told.as_json:
-        click.echo(f"{spec.job} {formula(spec)}", err=True)
+        click.echo(f"{spec.job} {formula(spec)}")
     return _lead(spec.job, told)
 
 

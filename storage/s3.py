@@ -20,7 +20,9 @@ from .s3_errors import ConditionFailed, TryAgain
 from .s3_multipart import Multipart
 from .s3_requests import RETRY_SECONDS_MAX, Requests
 from .s3_space import minio_space
+from .s3_uploads import Uploads
 from .space import Space
+from .uploads import Upload
 
 SINGLE_PUT_BYTES_MAX = 5 << 30  # S3's own limit
 PART_BYTES = 256 << 20
@@ -143,6 +145,14 @@ class S3Store:
     def space(self) -> Space | None:
         """The room that is left, where this is MinIO and the credentials may ask."""
         return minio_space(self._requests)
+
+    def uploads(self) -> Iterator[Upload]:
+        """Uploads in parts that were begun and neither completed nor aborted."""
+        return Uploads(self._requests).all()
+
+    def abort(self, upload: Upload) -> None:
+        """End an upload, and free its parts."""
+        Uploads(self._requests).abort(upload)
 
     def close(self) -> None:
         self._requests.close()
