@@ -29,7 +29,7 @@ lint: $(VENV)/.dev-installed
 	@# The root of the repository is the package, so mypy finds it through a link of that name.
 	@mkdir -p .cache/typing && ln -sfn ../.. .cache/typing/warren
 	MYPYPATH=.cache/typing $(BIN)/mypy $(ROOMS:%=-p warren.%)
-	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py
+	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py tests/embedded benchmarks/chaos.py
 
 chaos: servers
 	PYTHONPATH=tests $(BIN)/python benchmarks/chaos.py $(ARGS)

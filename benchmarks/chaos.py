@@ -42,7 +42,7 @@ def main() -> int:
         "seed": options.seed,
         "kills": len(soak.kills),
         "jobs": len(soak.jobs),
-        "rounds": len(soak.jobs) * int(JOB["rounds"]),
+        "rounds": len(soak.jobs) * JOB["rounds"],
         "minutes": round((time.monotonic() - start) / 60, 1),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[2], 1),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from services.fleet import Fleet
 from services.member import Member
@@ -16,8 +17,8 @@ from services.watch import Watch
 
 from warren.aggregator.record import Record
 
-JOB = {"clients": 6, "rounds": 8}
-LIVES: Mapping[str, object] = {"quorum": "100%", "below_quorum": "extend", "max_extensions": 1000, "deadline": "15s"}
+JOB: Mapping[str, Any] = {"clients": 6, "rounds": 8}
+LIVES: Mapping[str, Any] = {"quorum": "100%", "below_quorum": "extend", "max_extensions": 1000, "deadline": "15s"}
 PAUSE_SECONDS_MAX = 1.5  # between a recovery and the next kill
 RECOVERY_SECONDS_MAX = 180.0
 LEASE = "3s"
@@ -59,17 +60,17 @@ class Soak:
                 self._kill_something(job, watch)
                 say(f"{len(self.kills)}/{kills} {self.kills[-1].fault}: {self.kills[-1].recovery_seconds:.1f} s")
             self._fleet.finished(job, RECOVERY_SECONDS_MAX, watch)
-            watch.check(int(JOB["rounds"]))
-            digests = watch.digests(int(JOB["rounds"]))
+            watch.check(JOB["rounds"])
+            digests = watch.digests(JOB["rounds"])
             assert digests == self._expected, f"{job} came to other bytes: {digests}"
             say(f"{job} is done: {JOB['rounds']} rounds, the bytes of an undisturbed run")
 
     def _kill_something(self, job: str, watch: Watch) -> None:
         time.sleep(self._chance.uniform(0, PAUSE_SECONDS_MAX))  # the moment is random: nothing is waited for
-        fault = self._chance.choices(list(FAULTS), [weight for _, weight in FAULTS.values()])[0]
+        strike = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         before = self._committed(job)
         start = time.monotonic()
-        FAULTS[fault][0](self)
+        fault = strike(self, job)
 
         def recovered() -> bool:
             watch.look()
@@ -89,7 +90,7 @@ class Soak:
             return -1
         return highest if record.committed(highest) else highest - 1
 
-    def _one_of(self, members: Sequence[Member]) -> None:
+    def _kill_one_of(self, members: Sequence[Member]) -> Member:
         """Kill one, and start it again at once; others go on meanwhile."""
         for member in members:
             if not member.alive:
@@ -97,39 +98,48 @@ class Soak:
         there = [member for member in members if self._fleet.present(member)]
         victim = self._chance.choice(there or list(members))
         victim.kill()
+        return victim
+
+    def kill_trainer(self, job: str) -> str:
+        self._kill_one_of(self._trainers).start()
+        return "trainer killed"
+
+    def kill_aggregator(self, job: str) -> str:
+        leader = self._fleet.ledger.progress(job).get("leader")
+        victim = self._kill_one_of(self._aggregators)
+        led = victim.id == leader
         victim.start()
+        return f"aggregator killed that {'led the job' if led else 'did not lead the job'}"
 
-    def kill_trainer(self) -> None:
-        self._one_of(self._trainers)
-
-    def kill_aggregator(self) -> None:
-        self._one_of(self._aggregators)
-
-    def kill_rabbitmq(self) -> None:
+    def kill_rabbitmq(self, job: str) -> str:
         self._fleet.servers.rabbit.kill()
         self._fleet.servers.rabbit.start()
+        return "RabbitMQ killed, restarted with its data"
 
-    def kill_redis(self) -> None:
+    def kill_redis(self, job: str) -> str:
         self._fleet.servers.redis.kill()
         self._fleet.servers.redis.start()
+        return "Redis killed, restarted with its data"
 
-    def empty_redis(self) -> None:
+    def empty_redis(self, job: str) -> str:
         self._fleet.servers.redis.kill()
         self._fleet.servers.redis.wipe()
         self._fleet.servers.redis.start()
+        return "Redis killed, restarted empty"
 
-    def kill_store(self) -> None:
+    def kill_store(self, job: str) -> str:
         self._fleet.servers.s3.kill()
         self._fleet.servers.s3.start()
+        return "object store killed, restarted with its data"
 
 
-FAULTS: Mapping[str, tuple[Callable[[Soak], None], int]] = {
-    "trainer killed": (Soak.kill_trainer, 40),
-    "aggregator killed": (Soak.kill_aggregator, 25),
-    "RabbitMQ killed, restarted with its data": (Soak.kill_rabbitmq, 8),
-    "Redis killed, restarted with its data": (Soak.kill_redis, 9),
-    "Redis killed, restarted empty": (Soak.empty_redis, 9),
-    "object store killed, restarted with its data": (Soak.kill_store, 9),
+WEIGHTS: Mapping[Callable[[Soak, str], str], int] = {
+    Soak.kill_trainer: 38,
+    Soak.kill_aggregator: 27,
+    Soak.kill_rabbitmq: 8,
+    Soak.kill_redis: 9,
+    Soak.empty_redis: 9,
+    Soak.kill_store: 9,
 }
 
 
@@ -145,6 +155,5 @@ def summary(kills: Iterable[Kill]) -> list[dict[str, object]]:
             "median_seconds": round(statistics.median(times[fault]), 1),
             "worst_seconds": round(max(times[fault]), 1),
         }
-        for fault in FAULTS
-        if fault in times
+        for fault in sorted(times, key=str.lower)
     ]

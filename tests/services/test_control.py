@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from services.fleet import Fleet
@@ -17,7 +18,7 @@ from warren.storage import keys
 
 pytestmark = pytest.mark.services
 STOP_SECONDS = 15.0  # to notice a command (about two), and a batch; the machine may be busy
-LONG = {"train": {"lr": 0.1, "batch_size": 16, "epochs": 1000}}  # minutes of training
+LONG: Mapping[str, Any] = {"train": {"lr": 0.1, "batch_size": 16, "epochs": 1000}}  # minutes of training
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,8 @@ def test_a_cancelled_job_stops_training_within_a_batch(
 def test_a_paused_job_stops_training_and_goes_on_from_its_round_when_resumed(
     fleet: Fleet, workers: tuple[Member, Member], expected: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    gate, some = tmp_path / "gate", {"train": {"lr": 0.1, "batch_size": 16, "epochs": 40}}
+    gate = tmp_path / "gate"
+    some: dict[str, Any] = {"train": {"lr": 0.1, "batch_size": 16, "epochs": 40}}
     job_file = write_job(tmp_path, gate=gate, **some, **EXTENDING)
     (gate / "slow").touch()  # a round takes half a minute now
     job = fleet.submit(job_file)

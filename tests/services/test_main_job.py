@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from services.fleet import Fleet
@@ -50,7 +51,7 @@ def test_watch_follows_a_job_to_its_end(staffed: Fleet, tmp_path: Path) -> None:
 def test_a_gradients_job_gives_the_bytes_of_an_embedded_run(
     staffed: Fleet, expected: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    fields = {"update": "gradients", "rounds": 2, "strategy": {"name": "fedavg"}}
+    fields: dict[str, Any] = {"update": "gradients", "rounds": 2, "strategy": {"name": "fedavg"}}
     job = staffed.submit(write_job(tmp_path, **EXTENDING, **fields))
     watch = staffed.watch(job)
     staffed.finished(job, watch=watch)
