@@ -6,7 +6,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,12 @@ class RabbitBroker:
             channel = self._channel(session, answer, opened, missing=True)
 
         return self._work.ask(question)
+
+    def server(self) -> Mapping[str, str]:
+        """What the server says of itself: `product` and `version`."""
+        session = self._work.session(time.monotonic() + self._connect_seconds)
+        facts = session.connection.server_properties or {}
+        return {name: str(facts.get(name, ""))[:80] for name in ("product", "version")}
 
     def close(self) -> None:
         """Close both connections; what was delivered and not settled goes back. Bounded."""
