@@ -34,12 +34,18 @@ def aggregator() -> None:
     envvar="WARREN_LEASE",
     help="How long the others wait before they lead the jobs of an aggregator that died.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    envvar="WARREN_METRICS_PORT",
+    help="Serve /healthz, /readyz and /metrics here, on WARREN_METRICS_HOST (127.0.0.1).",
+)
 @options.servers
-def start(name: str | None, scratch: Path | None, lease: str, servers: options.Given) -> int:
+def start(name: str | None, scratch: Path | None, lease: str, metrics_port: int | None, servers: options.Given) -> int:
     """Lead jobs until stopped. Several share the jobs; SIGTERM hands them over."""
     from .services import run_aggregator
 
-    return run_aggregator(servers, name, scratch, lease)
+    return run_aggregator(servers, name, scratch, lease, metrics_port)
 
 
 @aggregator.command("list")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import redis
 
 from ..broker import completions
 from ..broker.completions import News
@@ -30,6 +32,15 @@ class View:
     ledger: Ledger | None = None
     news: News | None = None
     place: str = ""  # which store this is, for `@last`
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """The adapters to make: these, or ones that measure themselves."""
+
+    store: Callable[[S3Address], S3Store] = S3Store
+    ledger: Callable[[redis.Redis], RedisLedger] = RedisLedger
+    news: Callable[[redis.Redis], News] = News
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +74,13 @@ def open_view(given: Given, folder: Path | None) -> Iterator[View]:
 
 
 @contextmanager
-def open_servers(given: Given, name: str) -> Iterator[Servers]:
+def open_servers(given: Given, name: str, kinds: Kinds = Kinds()) -> Iterator[Servers]:
     """All three servers; `name` is shown in RabbitMQ's list of connections. Raises as `open_view`."""
     addresses = resolve(given)
-    store = open_store(addresses)
-    broker = RabbitBroker(addresses.amqp, name=name)
+    store = kinds.store(store_address(addresses))
+    broker = open_broker(addresses, name)
     try:
-        ledger, news = _redis(addresses)
+        ledger, news = _redis(addresses, kinds)
         yield Servers(store, broker, ledger, news, addresses)
     finally:
         broker.close()
@@ -78,11 +89,32 @@ def open_servers(given: Given, name: str) -> Iterator[Servers]:
 
 def open_store(addresses: Addresses) -> S3Store:
     """The bucket, whether it is there or not."""
-    return S3Store(S3Address(addresses.s3, addresses.access_key, addresses.secret_key, addresses.bucket))
+    return S3Store(store_address(addresses))
 
 
-def _redis(addresses: Addresses) -> tuple[RedisLedger, News]:
-    return RedisLedger(redis_ledger.connect(addresses.redis)), News(completions.connect(addresses.redis))
+def store_address(addresses: Addresses) -> S3Address:
+    """The bucket's address, with keys and TLS files. Raises StorageRefused."""
+    ca_file, cert_file, key_file = addresses.tls_files
+    return S3Address(
+        addresses.s3,
+        addresses.access_key,
+        addresses.secret_key,
+        addresses.bucket,
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+    )
+
+
+def open_broker(addresses: Addresses, name: str) -> RabbitBroker:
+    """RabbitMQ, not yet connected; `name` is shown in its list of connections. Raises BrokerRefused."""
+    ca_file, cert_file, key_file = addresses.tls_files
+    return RabbitBroker(addresses.amqp, name=name, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
+
+
+def _redis(addresses: Addresses, kinds: Kinds = Kinds()) -> tuple[RedisLedger, News]:
+    url = addresses.redis_with_tls
+    return kinds.ledger(redis_ledger.connect(url)), kinds.news(completions.connect(url))
 
 
 def place_of(addresses: Addresses) -> str:

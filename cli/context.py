@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from .errors import UsageMistake
 from .lazy import nearest
@@ -28,13 +28,18 @@ DEFAULTS = {
     "s3_bucket": "warren",
 }
 SECRETS = ("amqp_password", "redis_password", "s3_access_key", "s3_secret_key")
-SETTINGS = (*DEFAULTS, *SECRETS)
+TLS_FILES = ("ca_file", "cert_file", "key_file")
+SETTINGS = (*DEFAULTS, *SECRETS, *TLS_FILES)
 _SCHEMES = {"amqp": ("amqp", "amqps"), "redis": ("redis", "rediss"), "s3": ("http", "https")}
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The three servers, with credentials; its repr and `shown` leave the secrets out."""
+    """The three servers, with credentials; its repr and `shown` leave the secrets out.
+
+    `ca_file` holds the authorities to trust (PEM; None: the system's), `cert_file` and `key_file` a client's
+    certificate: for all three servers, as far as their addresses say TLS.
+    """
 
     amqp: str = field(repr=False)
     redis: str = field(repr=False)
@@ -42,6 +47,24 @@ class Addresses:
     bucket: str
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @property
+    def tls_files(self) -> tuple[Path | None, Path | None, Path | None]:
+        return self.ca_file, self.cert_file, self.key_file
+
+    @property
+    def redis_with_tls(self) -> str:
+        """The address of Redis with these files in it, as redis-py reads them; what it says itself counts."""
+        parts = urlsplit(self.redis)
+        if parts.scheme != "rediss":
+            return self.redis
+        named = {"ssl_ca_certs": self.ca_file, "ssl_certfile": self.cert_file, "ssl_keyfile": self.key_file}
+        files = {name: str(path) for name, path in named.items() if path is not None}
+        query = {"ssl_check_hostname": "true", **files, **dict(parse_qsl(parts.query))}
+        return urlunsplit(parts._replace(query=urlencode(query)))
 
     def shown(self) -> dict[str, str]:
         """The addresses without any secret in them."""
@@ -60,6 +83,12 @@ def without_secret(url: str) -> str:
         return url
     user, _, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+
+
+def without_user(url: str) -> str:
+    """The URL without user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def contexts_path(environment: Mapping[str, str] = os.environ) -> Path:
@@ -109,12 +138,13 @@ def resolve(
         _check_address(name, values[name] or "", schemes)
     access, secret = _store_keys(values)
     return Addresses(
-        amqp=_with_password(values["amqp"] or "", values["amqp_password"]),
-        redis=_with_password(values["redis"] or "", values["redis_password"]),
+        amqp=with_password(values["amqp"] or "", values["amqp_password"]),
+        redis=with_password(values["redis"] or "", values["redis_password"]),
         s3=(values["s3"] or "").rstrip("/"),
         bucket=values["s3_bucket"] or "",
         access_key=access,
         secret_key=secret,
+        **{name: Path(file).expanduser() if (file := values[name]) else None for name in TLS_FILES},
     )
 
 
@@ -200,7 +230,7 @@ def _check_address(name: str, url: str, schemes: tuple[str, ...]) -> None:
         raise UsageMistake(f"{name}: {without_secret(url)[:120]!r} is not an address such as {hint!r}.")
 
 
-def _with_password(url: str, password: str | None) -> str:
+def with_password(url: str, password: str | None) -> str:
     if password is None:
         return url
     parts = urlsplit(url)

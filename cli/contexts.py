@@ -13,6 +13,7 @@ _SOURCES = "file:PATH, env:NAME or command:LINE"
     epilog="\b\nExamples:\n"
     "  warren context add lab --amqp amqps://me@mq.lab:5671/ --amqp-password file:~/.mq\n"
     "  warren context add lab --s3 https://s3.lab --s3-access-key me --s3-secret-key env:LAB_SECRET\n"
+    "  warren context add compose --from-compose\n"
     "  warren context use lab"
 )
 def context() -> None:
@@ -58,8 +59,15 @@ def use(name: str) -> None:
 @click.option("--s3-access-key", metavar="KEY", help="The access key's name.")
 @click.option("--s3-secret-key", metavar="WHERE", help=_SOURCES)
 @click.option("--bucket", "s3_bucket", metavar="NAME", help="The bucket.")
-def add(name: str, **given: str | None) -> None:
+@click.option("--ca-file", metavar="FILE", help="Authorities to trust, as PEM; default: the system's.")
+@click.option("--cert-file", metavar="FILE", help="A client's certificate, as PEM.")
+@click.option("--key-file", metavar="FILE", help="Its key.")
+@click.option("--from-compose", is_flag=True, help="Take what is missing from the compose installation of this folder.")
+def add(name: str, from_compose: bool, **given: str | None) -> None:
     """Add a context, or change those settings of it that are given."""
+    from .context_compose import from_compose as compose_settings
     from .context_file import add_context
 
-    click.echo(f"added {name} to {add_context(name, given)}")
+    found = compose_settings(name) if from_compose else {}
+    told = {key: value for key, value in given.items() if value is not None}
+    click.echo(f"added {name} to {add_context(name, {**found, **told})}")

@@ -20,16 +20,11 @@ def source_of(pool: str | None, site: str | None) -> str:
     return f"site.{name}" if site else f"pool.{name}"
 
 
-def service_name(given: str | None, start: str = "") -> str:
-    """The given name, or one made from this machine's and chance.
-
-    Args:
-        given: an option; None where there was none.
-        start: a site's trainers start with the site: its Redis account may write only those presences.
-    """
+def service_name(given: str | None) -> str:
+    """The given name (an option; None where there was none), or one made from this machine's and chance."""
     if given is not None:
         if not is_name(given):
             raise UsageMistake(f"--name {given!r} is no name: a-z, 0-9 and '-', at most 63.")
         return given
     host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-") or "host"
-    return f"{start}{'-' if start else ''}{host}"[:58] + "-" + secrets.token_hex(2)
+    return f"{host[:58]}-{secrets.token_hex(2)}"

@@ -35,6 +35,26 @@ def servers(function: _F) -> _F:
     return gathered  # type: ignore[return-value]
 
 
+_SEEN = (
+    click.option("--seen-amqp", metavar="URL", envvar="WARREN_SEEN_AMQP", help="RabbitMQ, as the site reaches it."),
+    click.option("--seen-redis", metavar="URL", envvar="WARREN_SEEN_REDIS", help="Redis, as the site reaches it."),
+    click.option("--seen-s3", metavar="URL", envvar="WARREN_SEEN_S3", help="MinIO, as the site reaches it."),
+)
+
+
+def seen(function: _F) -> _F:
+    """Adds the addresses by which a site finds the servers; the function gets them as one mapping, `seen`."""
+
+    @functools.wraps(function)
+    def gathered(*positional: Any, **named: Any) -> Any:
+        given = {name: named.pop(name) for name in ("seen_amqp", "seen_redis", "seen_s3")}
+        return function(*positional, seen=given, **named)
+
+    for option in reversed(_SEEN):
+        gathered = option(gathered)
+    return gathered  # type: ignore[return-value]
+
+
 store = click.option(
     "--store",
     metavar="DIR",

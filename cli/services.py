@@ -11,10 +11,11 @@ from pathlib import Path
 
 import click
 
+from ..broker.declaring import declare_missing
 from ..broker.topology import SUBMISSIONS, evaluations_queue, rounds_queue
 from ..storage.errors import StorageUnavailable
 from ..storage.job import seconds
-from .connect import open_servers, open_view
+from .connect import Kinds, open_servers, open_view
 from .errors import UsageMistake
 from .log import start_logging
 from .names import service_name, source_of
@@ -38,9 +39,12 @@ class TrainerOptions:
     accept_code: bool
     name: str | None
     cache: Path | None
+    metrics_port: int | None = None
 
 
-def run_aggregator(given: Given, name: str | None, scratch: Path | None, lease: str) -> int:
+def run_aggregator(
+    given: Given, name: str | None, scratch: Path | None, lease: str, metrics_port: int | None = None
+) -> int:
     """Lead jobs until stopped. Returns the exit code. Raises UsageMistake."""
     from ..aggregator.service import Aggregator
 
@@ -48,7 +52,7 @@ def run_aggregator(given: Given, name: str | None, scratch: Path | None, lease: 
     start_logging()
     name = service_name(name)
     stop = stop_on_signals()
-    with open_servers(given, name) as servers, _folder(scratch) as folder:
+    with measured(metrics_port) as kinds, open_servers(given, name, kinds) as servers, _folder(scratch) as folder:
         servers.broker.declare([SUBMISSIONS])
         servers.ledger.now()
         aggregator = Aggregator(
@@ -82,14 +86,17 @@ def run_trainer(given: Given, told: TrainerOptions) -> int:
 
     source = source_of(told.pool, told.site)
     start_logging()
-    name = service_name(told.name, told.site or "")
+    name = service_name(told.name)
+    if told.site:
+        name = f"{source}.{name}"  # a site's account may write presences of its own only
     stop = stop_on_signals()
     with (
-        open_servers(given, name) as servers,
+        measured(told.metrics_port) as kinds,
+        open_servers(given, name, kinds) as servers,
         _folder(told.cache) as folder,
         closing(TrainingProcess(told.device, told.data_dir, told.loader)) as training,
     ):
-        servers.broker.declare([rounds_queue(source), evaluations_queue(source)])
+        declare_missing(servers.broker, [rounds_queue(source), evaluations_queue(source)])
         servers.ledger.now()
         device = training.facts().device
         Worker(
@@ -106,6 +113,20 @@ def run_trainer(given: Given, told: TrainerOptions) -> int:
             device=device,
         ).run(stop)
     return 0
+
+
+@contextmanager
+def measured(port: int | None) -> Iterator[Kinds]:
+    """Adapters that measure themselves and a page that shows it, where a port is given. Raises UsageMistake."""
+    if port is None:
+        yield Kinds()
+        return
+    from .health import serve
+    from .metered import Meters, metered  # prometheus-client is loaded only here
+
+    meters = Meters()
+    with serve(port, meters):
+        yield metered(meters)
 
 
 @contextmanager

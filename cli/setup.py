@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from . import options
@@ -10,8 +12,13 @@ from . import options
 @click.command(epilog="\b\nExamples:\n  warren setup\n  warren setup --site st-mary --site general --pool gpu")
 @click.option("--pool", "pools", multiple=True, metavar="NAME", help="Make this pool's queues too.")
 @click.option("--site", "sites", multiple=True, metavar="NAME", help="Make this site's queues too.")
+@click.option(
+    "--accounts",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Make the store's accounts for the secrets in this file too (`warren credentials make` wrote it).",
+)
 @options.servers
-def setup(pools: tuple[str, ...], sites: tuple[str, ...], servers: options.Given) -> None:
+def setup(pools: tuple[str, ...], sites: tuple[str, ...], accounts: Path | None, servers: options.Given) -> None:
     """Make the bucket and the queues, and see that Redis answers. Can be repeated."""
     from ..broker.topology import SUBMISSIONS, evaluations_queue, rounds_queue
     from .connect import open_servers
@@ -33,3 +40,8 @@ def setup(pools: tuple[str, ...], sites: tuple[str, ...], servers: options.Given
         click.echo(f"queues are there: {', '.join([SUBMISSIONS, *queues])}  ({shown['amqp']})")
         opened.ledger.now()
         click.echo(f"redis answers  ({shown['redis']})")
+        if accounts is not None:
+            from .store_accounts import make_store_accounts
+
+            names = make_store_accounts(opened.addresses, accounts)
+            click.echo(f"accounts of the store are there: {', '.join(names)}")

@@ -42,6 +42,12 @@ def trainer() -> None:
     envvar="WARREN_CACHE",
     help="A folder for checkpoints and updates on their way; default: a temporary one.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    envvar="WARREN_METRICS_PORT",
+    help="Serve /healthz, /readyz and /metrics here, on WARREN_METRICS_HOST (127.0.0.1).",
+)
 @options.servers
 def start(
     pool: str | None,
@@ -53,12 +59,14 @@ def start(
     accept_code: bool,
     name: str | None,
     cache: Path | None,
+    metrics_port: int | None,
     servers: options.Given,
 ) -> int:
     """Take round jobs and train, until stopped. SIGTERM finishes or hands back the one in hand."""
     from .services import TrainerOptions, run_trainer
 
-    return run_trainer(servers, TrainerOptions(pool, site, device, data_dir, loader, tasks, accept_code, name, cache))
+    told = TrainerOptions(pool, site, device, data_dir, loader, tasks, accept_code, name, cache, metrics_port)
+    return run_trainer(servers, told)
 
 
 @trainer.command("list")

@@ -21,6 +21,7 @@ class S3Address:
         url: `http://host:port` or `https://host:port`, without a path and without credentials.
         region: what requests are signed for; MinIO's is us-east-1 unless it was told another.
         ca_file: the certificates to trust, as PEM, instead of the system's.
+        cert_file, key_file: a client's certificate, where the store asks for one.
     """
 
     url: str
@@ -29,6 +30,8 @@ class S3Address:
     bucket: str
     region: str = "us-east-1"
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises StorageRefused, which never shows credentials."""
@@ -67,6 +70,10 @@ class S3Address:
         if not self.secure:
             return None
         try:
-            return ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
+            context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
+            if self.cert_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
         except OSError as error:  # ssl.SSLError is one too
-            raise StorageRefused(f"CA file {self.ca_file}: {error.strerror or error}") from error
+            files = ", ".join(str(file) for file in (self.ca_file, self.cert_file, self.key_file) if file)
+            raise StorageRefused(f"TLS files {files}: {error.strerror or error}") from error
+        return context

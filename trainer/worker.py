@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .. import __version__
+from ..broker.declaring import declare_missing
 from ..broker.errors import BrokerError, BrokerRefused, BrokerUnavailable, MessageUnreadable
 from ..broker.messages import Completion, Failure, RoundJob, decode
 from ..broker.ports import Broker, Consumer, Delivery
@@ -285,7 +286,7 @@ class Worker:
 
     def _consume(self) -> Consumer:
         queues = [rounds_queue(self._source), evaluations_queue(self._source)]
-        self._bench.broker.declare(queues)
+        declare_missing(self._bench.broker, queues)
         return self._bench.broker.consume(queues)
 
 

@@ -44,8 +44,8 @@ def test_a_trainer_takes_from_one_pool_or_one_site() -> None:
 
 def test_a_service_is_named_after_its_machine_and_chance_or_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "Big_Box.lab." + "x" * 80)
-    assert is_name(service_name(None, "st-mary"))
-    assert service_name(None, "st-mary").startswith("st-mary-big-box-lab-")
+    assert is_name(service_name(None))
+    assert service_name(None).startswith("big-box-lab-")
     assert service_name("mine") == "mine"
     with pytest.raises(UsageMistake, match="--name"):
         service_name("My Trainer")
