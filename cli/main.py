@@ -16,13 +16,19 @@ COMMANDS = {
     "run": Place(".run", "run", "Train a federated model on this machine, without any server."),
     "submit": Place(".submit", "submit", "Hand a job to the aggregators, and print its id."),
     "watch": Place(".watch", "watch", "Follow a job; Ctrl-C only detaches."),
+    "new": Place(".new", "new", "Write a task and a job file that run as they are."),
+    "check": Place(".check", "check", "Run one batch of a task on this machine, and say what was seen."),
     "job": Place(".job", "job", "Look at jobs, command them, fork, verify and remove them."),
-    "checkpoint": Place(".checkpoint", "checkpoint", "List and fetch the models of a job."),
-    "trainer": Place(".trainer", "trainer", "Start a trainer, or list those that are there."),
+    "checkpoint": Place(".checkpoint", "checkpoint", "List, fetch, evaluate and compare the models of a job."),
+    "trainer": Place(".trainer", "trainer", "Start a trainer, list or drain those that are there."),
     "aggregator": Place(".aggregator", "aggregator", "Start an aggregator, or list those that are there."),
     "dead-letter": Place(".dead_letter", "dead_letter", "Round jobs that died: list, show, send again, drop."),
+    "site": Place(".site", "site", "Accounts of sites: add, list, revoke, rotate."),
+    "credentials": Place(".credentials", "credentials", "The consoles' logins; make an installation's credentials."),
+    "doctor": Place(".doctor", "doctor", "Look the servers over, and say what to change."),
     "setup": Place(".setup", "setup", "Make the bucket and the queues; can be repeated."),
     "context": Place(".contexts", "context", "Named sets of addresses: list, show, use, add."),
+    "completion": Place(".completion", "completion", "Print what makes a shell complete words of this command."),
 }
 
 
@@ -33,7 +39,11 @@ EXAMPLES = "\b\nExamples:\n  warren run digits --rounds 20\n  warren submit job.
     cls=LazyGroup,
     places=COMMANDS,
     package=__package__,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "auto_envvar_prefix": "WARREN",  # every option also from the environment: WARREN_RUN_ROUNDS
+    },
     epilog=f"{EXAMPLES}\n\n{EXIT_CODES}",
 )
 @click.version_option(__version__, "--version", message="warren %(version)s")
