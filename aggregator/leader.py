@@ -13,7 +13,7 @@ from ..storage.job import JobSpec
 from .carrying import Carrier, write_checkpoint
 from .conclusion import Conclusion
 from .evaluation import Evaluations
-from .events import ControlState, Effect, Event, Opened, Round, Wiped, WriteControl
+from .events import ControlState, Effect, Event, Opened, Publish, Round, Wiped
 from .hearing import LISTEN_SECONDS_MAX, Hearing
 from .patience import Abandoned, Patience
 from .plan import first_plan, rules
@@ -126,23 +126,26 @@ class Leader:
         return round.phase == "committed"
 
     def _settle(self, round: Round, events: Iterable[Event], carrier: Carrier) -> Round:
-        """Feed the events, carry out the effects, feed what comes of them, until nothing is left to do."""
+        """Feed the events, carry out the effects, feed what comes of them, until nothing is left to do.
+
+        What came of it all is told at the end, once: each telling waits for Redis, and a pause counts when it
+        stands. Before round jobs go out their round is told too, as trainers drop the work of a paused job.
+        """
         heard = deque(events)
         due: deque[Effect] = deque()
-        reason = ""
+        last = ""
         while heard or due:
             if due:
                 effect = due.popleft()
-                came = carrier.carry_out(effect, round)
-                heard.extendleft(reversed(came))
-                if isinstance(effect, WriteControl) and not came:
-                    self._told(round, reason)  # not before it stands: trainers drop the work of a paused job
+                if isinstance(effect, Publish):
+                    self._telling.round(round, last)
+                heard.extendleft(reversed(carrier.carry_out(effect, round)))
             else:
                 step = advance(round, heard.popleft(), self._patiently(self._house.ledger.now))
-                round, reason = step.round, step.reason
+                round, last = step.round, step.reason or last
                 due.extend(step.effects)
-                if not any(isinstance(effect, WriteControl) for effect in due):
-                    self._told(round, reason)
+                self._log(round, step.reason)
+        self._telling.round(round, last)
         assert round.phase in SETTLED, round.phase
         return round
 
@@ -162,10 +165,9 @@ class Leader:
         names = self._patiently(self._house.ledger.deadlines, self._spec.job, plan.round)
         return Opened(False, control, extensions=_extensions(names, plan.number, control.number))
 
-    def _told(self, round: Round, reason: str) -> None:
+    def _log(self, round: Round, reason: str) -> None:
         if reason:
             log.info("round %d: %s", round.number, reason, extra={"job": self._spec.job, "round": round.number})
-        self._telling.round(round, reason)
 
     def _evaluate(self, events: Iterable[Event]) -> None:
         """What is off the round's path: evaluations that are ready or late."""

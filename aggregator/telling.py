@@ -25,6 +25,7 @@ class Telling:
         self._house = house
         self._spec = spec
         self._last: dict[str, str] = {}
+        self._begun: dict[str, str] = {}
 
     def round(self, round: Round, reason: str) -> None:
         """The state of a round, as the machine has it."""
@@ -42,10 +43,11 @@ class Telling:
             "deadline": "" if round.deadline is None else f"{round.deadline:.3f}",
             "clients": _clients(round),
         }
-        self._tell(fields | ({"reason": reason} if reason else {}))
+        self._tell(fields | self._begun | ({"reason": reason} if reason else {}))
 
     def started(self, seconds: float) -> None:
-        self._tell({"started": f"{seconds:.3f}"})
+        """The next round began then; told with its first state."""
+        self._begun = {"started": f"{seconds:.3f}"}
 
     def job(self, state: str, reason: str, **fields: str) -> None:
         """The state of the job as a whole: waiting, paused, cancelled, failed, done."""

@@ -149,8 +149,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with rig(trainers=TRAINERS) as on:
         idle = on.peaks()
-        for label in labels:
-            for dtype in ("fp32",) if given.short or given.size else DTYPES:
+        for dtype in ("fp32",) if given.short or given.size else DTYPES:
+            for label in labels:
                 rows.append(measure(on, label, dtype))
                 print(as_table(rows[-1:]).splitlines()[-1], flush=True)
                 if not (given.short or given.size):
