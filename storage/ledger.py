@@ -5,6 +5,7 @@ warren:lease:<job>               string, lives as the lease: the nonce of the ag
 warren:deadlines:<job>:<round>   hash, lives a week past its first one: name -> milliseconds since 1970
 warren:progress:<job>            hash, lives until `forget`: what `set_progress` says
 warren:presence:<kind>:<id>      string, lives as announced: the fields as JSON
+warren:drain:<trainer>           string, lives a day: who asked this trainer to stop
 
 A trainer needs GET, HGETALL and TIME, and SET on its own presence: where ids of a site's trainers start with
 the site, its account may write `warren:presence:trainer:<site>*` and no more. The scripts (EVALSHA, SCRIPT
@@ -27,6 +28,7 @@ from .redis_link import connect as connect
 
 PRESENCES_MAX = 20_000  # of a kind; further ones are not shown
 PRESENCE_BYTES_MAX = 16_384  # of one; its author decides its size
+DRAIN_KEPT_SECONDS = 86_400
 DEADLINE_KEPT_SECONDS = 7 * 86_400  # after the last one of a round; a job paused for longer starts them again
 
 _ACQUIRE = """
@@ -128,6 +130,19 @@ class RedisLedger:
         said = zip(ids, self._fields(start, ids), strict=True)
         return [Presence(kind, who, fields) for who, fields in said if fields is not None]
 
+    def ask_to_stop(self, trainer: str, by: str) -> None:
+        """Ask a trainer to hand back its work and stop; it looks every few seconds."""
+        self._link.command("SET", _drain(trainer), by[:255], "PX", _milliseconds(DRAIN_KEPT_SECONDS))
+
+    def asked_to_stop(self, trainer: str) -> str | None:
+        """Who asked this trainer to stop; None: nobody did."""
+        by = self._link.command("GET", _drain(trainer))
+        return None if by is None else _text(by)
+
+    def stopped(self, trainer: str) -> None:
+        """Forget the asking, so that a trainer of this name may start again."""
+        self._link.command("UNLINK", _drain(trainer))
+
     def forget(self, job: str) -> None:
         self._link.command("UNLINK", _lease(job), _progress(job), *self._link.scan(_deadlines(job, "*")))
 
@@ -150,6 +165,10 @@ def _deadlines(job: str, round_number: int | str) -> str:
 
 def _progress(job: str) -> str:
     return f"warren:progress:{job}"
+
+
+def _drain(trainer: str) -> str:
+    return f"warren:drain:{trainer}"
 
 
 def _presence(kind: str, who: str) -> str:
