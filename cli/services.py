@@ -16,6 +16,7 @@ from ..broker.topology import SUBMISSIONS, evaluations_queue, rounds_queue
 from ..storage.errors import StorageUnavailable
 from ..storage.job import seconds
 from .connect import Kinds, open_servers, open_view
+from .draining import draining
 from .errors import UsageMistake
 from .log import start_logging
 from .names import service_name, source_of
@@ -99,7 +100,7 @@ def run_trainer(given: Given, told: TrainerOptions) -> int:
         declare_missing(servers.broker, [rounds_queue(source), evaluations_queue(source)])
         servers.ledger.now()
         device = training.facts().device
-        Worker(
+        worker = Worker(
             servers.store,
             servers.broker,
             servers.news,
@@ -111,7 +112,9 @@ def run_trainer(given: Given, told: TrainerOptions) -> int:
             accept_code=told.accept_code,
             cache=folder,
             device=device,
-        ).run(stop)
+        )
+        with draining(servers.ledger, name, stop):
+            worker.run(stop)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`warren trainer`: start one, list those that are there."""
+"""`warren trainer`: start one, list and drain those that are there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 @click.group()
 def trainer() -> None:
-    """Start a trainer, or list those that are there."""
+    """Start a trainer, list or drain those that are there."""
 
 
 @trainer.command(
@@ -77,3 +77,26 @@ def list_trainers(as_json: bool, servers: options.Given) -> None:
     from .services import print_presences
 
     print_presences(servers, "trainer", as_json=as_json)
+
+
+@trainer.command(
+    epilog="\b\nExamples:\n  warren trainer drain gpu-7-3fa2\n  warren trainer drain --pool gpu --wait 60"
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--pool", metavar="NAME", help="Every trainer of this pool.")
+@click.option("--site", metavar="NAME", help="Every trainer of this site.")
+@click.option("--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="Until they are gone, at most so long.")
+@options.as_json
+@options.servers
+def drain(
+    names: tuple[str, ...],
+    pool: str | None,
+    site: str | None,
+    wait: float | None,
+    as_json: bool,
+    servers: options.Given,
+) -> None:
+    """Ask trainers to stop, from anywhere: each hands back what it has in hand, and ends."""
+    from .draining import drain_trainers
+
+    drain_trainers(servers, names, pool, site, wait, as_json=as_json)
