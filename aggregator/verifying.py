@@ -54,12 +54,17 @@ class Verifying:
         """Round by round, in order; nothing where no round is frozen yet."""
         highest = self._record.highest_manifest()
         for number in range(0 if highest is None else highest + 1):
+            yield self._verdict(number, last=number == highest)
+            self._spool.clear()
+
+    def _verdict(self, number: int, *, last: bool) -> Verdict:
+        try:
             try:
-                yield self._verify(number, last=number == highest)
-            except (ObjectDamaged, ObjectMissing) as error:
-                yield Verdict(number, "damaged", str(error))
-            finally:
-                self._spool.clear()
+                return self._verify(number, last=last)
+            except ObjectMissing:  # collected just now, by an aggregator: the second look finds it gone
+                return self._verify(number, last=last)
+        except (ObjectDamaged, ObjectMissing) as error:
+            return Verdict(number, "damaged", str(error))
 
     def _verify(self, number: int, *, last: bool) -> Verdict:
         manifest = self._record.manifest(number)

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from ..aggregator.holding import most_held
+from ..aggregator.record import Record
 from ..storage import keys
 from ..storage.documents import Control, read_document
-from ..storage.errors import StorageError
+from ..storage.errors import ObjectMissing, StorageError
 from .connect import View
 from .jobfile import as_job_file
 from .room_watch import formula, model_bytes
@@ -74,6 +75,8 @@ def print_job(view: View, job: str, *, as_json: bool) -> None:
     for warning in status.warnings:
         click.echo(f"! {warning}")
     click.echo(_room(status))
+    if origin := _origin(view, job):
+        click.echo(f"forked from round {origin.get('round')} of {origin.get('job')}")
     click.echo("\n" + as_job_file(status.spec))
     if status.results:
         print_table(*_round_table(status))
@@ -82,6 +85,14 @@ def print_job(view: View, job: str, *, as_json: bool) -> None:
         click.echo(f"{control.at}  {control.command} ({control.by or 'aggregator'}) {control.reason}".rstrip())
     for key in _results(view, job):
         click.echo(_shown(view, key))
+
+
+def _origin(view: View, job: str) -> dict[str, str]:
+    """What a fork was copied from; empty for any other job."""
+    try:
+        return Record(view.store, job).manifest(0).forked_from
+    except ObjectMissing:
+        return {}
 
 
 def _room(status: JobStatus) -> str:
@@ -151,6 +162,7 @@ def _facts(view: View, status: JobStatus, controls: list[tuple[int, Control]]) -
         "spec": status.spec.model_dump(),
         "rounds": [_round_facts(result) for result in status.results],
         "controls": [control.model_dump() for _, control in controls],
+        "forked_from": _origin(view, status.job),
         "models_max": most_held(status.spec).models,
         "results": [_shown(view, key) for key in _results(view, status.job)],
     }

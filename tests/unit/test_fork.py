@@ -218,6 +218,14 @@ def test_a_dry_run_shows_the_job_and_stores_nothing(
     assert list(store.folders("jobs/")) == [job.job]
 
 
+def test_a_fork_is_shown_with_where_it_came_from(
+    store: FolderStore, job: CommittedJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forked(job, tmp_path)
+    assert call(["job", "show", NEW, "--store", str(tmp_path / "runs")]) == 0
+    assert f"forked from round 2 of {job.job}" in capsys.readouterr().out
+
+
 def test_a_fork_needs_nothing_of_its_source(store: FolderStore, job: CommittedJob, tmp_path: Path) -> None:
     forked(job, tmp_path)
     shutil.rmtree(tmp_path / "runs" / "jobs" / job.job)

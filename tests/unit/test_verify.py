@@ -103,6 +103,21 @@ def test_an_update_that_is_not_the_frozen_one_is_damaged_and_the_rest_is_verifie
     assert "c000" in found[2].reason
 
 
+def test_an_update_that_is_collected_meanwhile_is_gone_and_not_damaged(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = CommittedJob(store, tmp_path, rounds=2)
+    doomed, find = keys.update(job.job, 1, "pool.default", "c001", "good"), store.local_path
+
+    def late(key: str) -> Path | None:
+        if key == doomed:
+            store.delete(key)
+        return find(key)
+
+    monkeypatch.setattr(store, "local_path", late)
+    assert verify(job, tmp_path)[1] == Verdict(1, "gone", "the updates of c001 are gone")
+
+
 def test_a_frozen_round_that_is_not_written_is_no_trouble(store: FolderStore, tmp_path: Path) -> None:
     job = CommittedJob(store, tmp_path, rounds=2)
     job.freeze(3)
