@@ -56,6 +56,11 @@ def once(names: list[str]) -> set[str]:
     return set(names)
 
 
+def agree(said: set[str], known: set[str], where: str) -> None:
+    """Raise with the rows to add and those to take out."""
+    assert said == known, f"docs/{where}: add rows for {sorted(known - said)}, take out {sorted(said - known)}"
+
+
 def job_file_defaults() -> dict[str, str]:
     """Every key of a job file, dotted, with its default in TOML; empty where it has none."""
     task = {"name": "x", "file": "x.py", "digest": "0" * 64}
@@ -122,7 +127,7 @@ def variables_in_code() -> set[str]:
 def test_every_key_of_the_job_file_is_documented_once_with_its_default() -> None:
     rows = [row for heading in ("The job", "[train]", "[strategy]", "[evaluate]") for row in rows_of(CONFIG, heading)]
     expected = job_file_defaults()
-    assert once([row[0] for row in rows]) == set(expected)
+    agree(once([row[0] for row in rows]), set(expected), CONFIG)
     assert {row[0]: row[1] for row in rows} == expected
 
 
@@ -140,7 +145,8 @@ def test_every_option_of_every_strategy_is_documented_with_its_default() -> None
 
 
 def test_every_command_is_documented() -> None:
-    assert once([row[0] for row in rows_of(CONFIG, "Commands")]) == {f"warren {name}" for name in commands()}
+    known = {f"warren {name}" for name in commands()}
+    agree(once([row[0] for row in rows_of(CONFIG, "Commands")]), known, f"{CONFIG}, Commands")
 
 
 def test_every_option_is_documented_once_with_its_variable_and_default() -> None:
@@ -150,12 +156,12 @@ def test_every_option_is_documented_once_with_its_variable_and_default() -> None
     covered: dict[tuple[str, str], int] = dict.fromkeys(said, 0)
     for (command, option), known in options().items():
         row = (command, option) if (command, option) in said else (SHARED, option)
-        assert row in said, f"no row for warren {command} {option}"
+        assert row in said, f"docs/{CONFIG}, Options: add a row for warren {command} {option}"
         covered[row] += 1
         if option not in BY_CONTEXT and command != "context add":
             assert said[row] == known, f"warren {command} {option}: the code has {known}"
     stale = [row for row, count in covered.items() if count < (2 if row[0] == SHARED else 1)]
-    assert stale == []
+    assert stale == [], f"docs/{CONFIG}, Options: take out (a row for several needs two commands)"
 
 
 def test_every_variable_is_documented_and_none_that_is_not_read() -> None:
@@ -163,19 +169,19 @@ def test_every_variable_is_documented_and_none_that_is_not_read() -> None:
     said = {name for name in re.findall(r"\bWARREN_[A-Z][A-Z0-9_]*[A-Z0-9]\b", text) if not name.startswith(FOR_TESTS)}
     read = variables_in_code()
     configuration = (ROOT / "docs" / CONFIG).read_text()
-    assert {name for name in read if name not in configuration} == set()
+    agree({name for name in read if name in configuration}, read, f"{CONFIG}, Variables")
     assert {name.removesuffix("_FILE") for name in said} - read == set()
 
 
 def test_the_tasks_and_partitions_that_ship_are_documented() -> None:
-    assert once([row[0] for row in rows_of("tasks.md", "Tasks that ship")]) == set(shipped_names())
-    assert once([row[0] for row in rows_of("tasks.md", "Partitions")]) == {*partition.NAMES, "natural"}
+    agree(once([row[0] for row in rows_of("tasks.md", "Tasks that ship")]), set(shipped_names()), "tasks.md")
+    agree(once([row[0] for row in rows_of("tasks.md", "Partitions")]), {*partition.NAMES, "natural"}, "tasks.md")
 
 
 @pytest.mark.parametrize("message", [messages.Submission, messages.RoundJob, messages.Completion])
 def test_every_field_of_a_message_is_documented(message: type) -> None:
     said = once([row[0] for row in rows_of("messages.md", message.__name__)])
-    assert said == set(message.model_fields) - {"version", "type"}  # type: ignore[attr-defined]
+    agree(said, set(message.model_fields) - {"version", "type"}, "messages.md")  # type: ignore[attr-defined]
 
 
 def shell_lines() -> Iterator[tuple[str, str]]:
