@@ -1,5 +1,6 @@
 # make demo: train a federated model on this machine. make test: everything checked, on real servers.
 # make bench: what a round costs, beside its floor, in short (docs/performance.md).
+# make simulate: 10,000 seeds of crashes and lost messages (SEEDS=...). make mutants: what that must catch.
 #
 # PYTHON       the interpreter to make .venv with (default: the first of 3.11 or newer found)
 # PIP_ARGS     more arguments for pip install
@@ -11,11 +12,11 @@ BIN := $(VENV)/bin
 ROOMS := broker storage trainer aggregator cli
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test lint servers bench chaos help clean
+.PHONY: demo test lint servers bench simulate mutants chaos help clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo 'Targets: demo test lint servers bench chaos clean'
+	@echo 'Targets: demo test lint servers bench simulate mutants chaos clean'
 
 demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
@@ -30,6 +31,12 @@ lint: $(VENV)/.dev-installed
 	@mkdir -p .cache/typing && ln -sfn ../.. .cache/typing/warren
 	MYPYPATH=.cache/typing $(BIN)/mypy $(ROOMS:%=-p warren.%)
 	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py tests/embedded benchmarks/chaos.py
+
+simulate: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest tests/simulation --seeds $(or $(SEEDS),10000) --timeout 0 -s -q $(ARGS)
+
+mutants: $(VENV)/.dev-installed
+	PYTHONPATH=tests $(BIN)/python -m simulation.mutants
 
 chaos: servers
 	PYTHONPATH=tests $(BIN)/python benchmarks/chaos.py $(ARGS)

@@ -12,6 +12,8 @@ from simulation.world import World
 from warren.storage.errors import ObjectDamaged, ObjectMissing, StorageRefused, StorageUnavailable
 from warren.storage.objects import DOCUMENT_BYTES_MAX, ObjectInfo
 
+ZOMBIE_SECONDS = 12.0  # between a round's manifest and its checkpoint, another may lead
+
 
 class Objects:
     """What the store holds. Every change is shown to the eyes before anybody can read it."""
@@ -71,6 +73,10 @@ class StorePort:
         content = body.read_bytes() if isinstance(body, Path) else body
         self._ask("create", key)
         made = self.create_once(key, content)
+        if "/plans/" in key and self._kernel.current is not None:
+            self._kernel.current.round = _round_of(key)
+        if "/rounds/" in key and self._world.hit("freeze-when-frozen"):
+            self._kernel.freeze(self._process, self._world.chance.random() * ZOMBIE_SECONDS)
         self._answer()
         return made
 
@@ -132,8 +138,8 @@ class StorePort:
         if actor is not None:
             if prefix.endswith("/control/"):
                 actor.saw_control = self._kernel.steps
-            elif prefix.startswith("updates/"):
-                actor.round = int(prefix.split("/")[2] or -1)
+            elif "/plans/" in prefix:
+                actor.round = _round_of(prefix)
         bodies = self._objects.bodies
         found = self._objects.under(prefix, after)
         return iter([ObjectInfo(key, len(bodies[key]), str(hash_of(bodies[key]))) for key in found])
@@ -166,6 +172,10 @@ class StorePort:
         if self._world.hit("store-lost-answer"):
             self._kernel.note("store: done, but its answer is lost")
             raise StorageUnavailable("the store's answer was lost")
+
+
+def _round_of(plan: str) -> int:
+    return int(plan.rpartition("/")[2][:5])
 
 
 def hash_of(body: bytes) -> int:

@@ -40,11 +40,21 @@ CALLS = {
     "different-bytes": (1.0, 1.0),
     "poison": (0.1, 0.5),
     "object-lost": (0.1, 0.5),
-    "lease-shared": (0.3, 1.0),
+    "lease-shared": (0.8, 1.0),
+    "freeze-when-frozen": (0.2, 0.9),
 }
 SPANS = {"store-down": 2, "redis-down": 2, "broker-down": 2, "wipe": 3, "commands": 4, "cancel": 1}
 KINDS = (*POINTS, *CALLS, *SPANS)
-RARE = {"object-lost": 0.05, "lease-shared": 0.2, "cancel": 0.1, "poison": 0.25, "different-bytes": 0.35}
+RARE = {
+    "object-lost": 0.05,
+    "lease-shared": 0.25,
+    "freeze-when-frozen": 0.5,
+    "cancel": 0.1,
+    "poison": 0.25,
+    "different-bytes": 0.35,
+}
+# Two leaders at once are harmless where they see the same: these make them differ.
+WITH_SHARED_LEASE = {"different-bytes": 1.0, "message-doubled": 0.3, "freeze-when-frozen": 0.5, "freeze": 2e-3}
 SWITCH = (0.01, 0.5)  # how likely another actor goes on at a point
 
 
@@ -69,6 +79,9 @@ def draw_faults(chance: random.Random, without: Collection[str] = ()) -> Faults:
         on = chance.random() < RARE.get(kind, density)
         rate = _rate(kind, chance)
         rates[kind] = rate if on and kind not in without else 0.0
+    for kind, rate in WITH_SHARED_LEASE.items():
+        if rates["lease-shared"] and kind not in without:
+            rates[kind] = max(rate, rates[kind])
     switch = SWITCH[0] * (SWITCH[1] / SWITCH[0]) ** chance.random()
     return Faults(rates, switch, chance.uniform(5.0, 45.0))
 

@@ -49,7 +49,7 @@ class Actor:
     heard: int = 0  # the step at which it last read news
     saw_control: int = 0  # the step at which it last listed a job's control
     saw_manifest: int = 0  # the step at which it last asked for a round's manifest
-    round: int = 0  # whose updates it last listed
+    round: int = 0  # whose plan it last looked for
 
 
 class Kernel:

@@ -26,13 +26,13 @@ class Scene:
 
 
 def draw_scene(chance: random.Random) -> Scene:
-    exact = chance.random() < 0.4
+    exact = chance.random() < 0.35
     many = chance.random() < 0.12
     specs = tuple(make_spec(_fields(chance, f"job-{n}", exact)) for n in range(2 if many else 1))
     sources = sorted({source for spec in specs for source in spec.sources})
     return Scene(
         specs=specs,
-        aggregators=chance.choice((1, 2, 2)),
+        aggregators=chance.choice((1, 2, 2, 2)),
         trainers=tuple(_trainers(chance, sources)),
         exact=exact,
         lease_seconds=chance.choice((2.0, 5.0)),
@@ -53,8 +53,8 @@ def _fields(chance: random.Random, job: str, exact: bool) -> dict[str, Any]:
         "task": {"name": "fake", "file": "task.py", "digest": TASK_DIGEST},
         "rounds": chance.randint(1, 3),
         "seed": chance.randrange(1000),
-        "fraction": chance.choice((1.0, 1.0, 0.6)),
-        "over_select": chance.choice((0, 0, 1, 2)),
+        "fraction": chance.choice((1.0, 0.6)),
+        "over_select": chance.choice((0, 1, 2)),
         "quorum": chance.choice(("100%", "80%", "50%", 1)),
         "below_quorum": chance.choice(("pause", "extend", "resample", "fail")),
         "max_extensions": chance.randint(0, 3),
