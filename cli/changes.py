@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..storage.documents import Manifest
+from .pace import client_seconds
 from .status import JobStatus, RoundResult
+
+SLOW_SHARE = 0.5  # of a round: the client that took it is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ def changes(before: JobStatus | None, after: JobStatus) -> Iterator[Change]:
 def _frozen(status: JobStatus, result: RoundResult) -> Iterator[Change]:
     manifest = result.manifest
     text = f"round {manifest.round}/{status.spec.rounds}  {len(manifest.entries)} of {manifest.asked} in"
-    text += f"  {manifest.seconds:.1f} s  {metrics_text(manifest.metrics)}"
+    text += f"  {manifest.seconds:.1f} s{_slowest(manifest)}  {metrics_text(manifest.metrics)}"
     facts = {
         "round": manifest.round,
         "rounds": status.spec.rounds,
@@ -49,6 +53,8 @@ def _frozen(status: JobStatus, result: RoundResult) -> Iterator[Change]:
         "quorum": manifest.quorum,
         "seconds": round(manifest.seconds, 3),
         "bytes": result.update_bytes,
+        "examples": sum(entry.examples for entry in manifest.entries),
+        "client_seconds": client_seconds(manifest),
         "metrics": manifest.metrics,
         "reason": manifest.reason,
         "rejected": manifest.rejected,
@@ -64,6 +70,15 @@ def _frozen(status: JobStatus, result: RoundResult) -> Iterator[Change]:
         for client, why in clients.items():
             place = {"round": manifest.round, "client": client, "reason": why}
             yield Change(what, f"round {manifest.round}/{status.spec.rounds}  {client} {what}: {why}", place)
+
+
+def _slowest(manifest: Manifest) -> str:
+    """`, slowest c003 1.2 s`, where it took most of the round."""
+    seconds = client_seconds(manifest)
+    slowest = max(seconds, key=lambda client: seconds[client], default="")
+    if len(seconds) < 2 or seconds[slowest] < max(1.0, SLOW_SHARE * manifest.seconds):
+        return ""
+    return f", slowest {slowest} {seconds[slowest]:.1f} s"
 
 
 def _evaluated(status: JobStatus, result: RoundResult) -> Change:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .pace import Traffic, client_seconds, late, traffic
 from .status import JobStatus
+from .tables import size_text
 
 STATE_STYLES = {
     "running": "bold green",
@@ -28,6 +31,8 @@ CLIENT_MARKS = {
 }
 CLIENTS_SHOWN = 60  # above it, counts and the names of those still missing
 NAMES_SHOWN = 8
+SLOWEST_SHOWN = 2
+LATE_SHOWN = 3
 CURVE_WIDTH = 28
 CURVES_MAX = 4
 _BARS = "▁▂▃▄▅▆▇█"
@@ -68,6 +73,12 @@ def _rows(status: JobStatus) -> RenderableType:
         rows.add_row("round", _now(status))
         rows.add_row("clients", _clients(status))
         rows.add_row("trainers", _trainers(status))
+    if times := _times(status):
+        rows.add_row("times", times)
+    if waited_for := late(status):
+        rows.add_row("late", _late(status, waited_for))
+    if moved := traffic(status):
+        rows.add_row("updates", _traffic(moved))
     for name in _curve_names(status):
         rows.add_row(name, _curve(status, name))
     if trouble := _trouble(status):
@@ -128,6 +139,28 @@ def _trainers(status: JobStatus) -> Text:
     return text
 
 
+def _times(status: JobStatus) -> Text | None:
+    """The last round's clients: the middle one, and the slowest by name."""
+    seconds = client_seconds(status.results[-1].manifest) if status.results else {}
+    if not seconds:
+        return None
+    slowest = sorted(seconds, key=lambda client: (-seconds[client], client))[:SLOWEST_SHOWN]
+    text = Text(f"{duration(statistics.median(seconds.values()))} a client in the middle, slowest ")
+    text.append(", ".join(f"{client} {duration(seconds[client])}" for client in slowest), "bold")
+    return text.append(f"  round {status.results[-1].number}", "dim")
+
+
+def _late(status: JobStatus, waited_for: Mapping[str, float]) -> Text:
+    told = [f"{client} (usually {duration(seconds)})" for client, seconds in waited_for.items()]
+    return Text(f"{some(told, LATE_SHOWN)}, asked {clock(status.now.since_start or 0.0)} ago", "yellow")
+
+
+def _traffic(moved: Traffic) -> Text:
+    fast = f"{moved.updates_a_second:.3g}/s, {size_text(moved.bytes_a_second)}/s, "
+    text = Text(f"{fast}{moved.examples_a_second:,.0f} examples/s")
+    return text.append(f"  {size_text(moved.round_bytes)} a round, {size_text(moved.total_bytes)} in all", "dim")
+
+
 def _curve_names(status: JobStatus) -> list[str]:
     """What to draw: evaluations may lag many rounds behind, as they wait for idle trainers."""
     evaluation = status.last_evaluation
@@ -179,6 +212,13 @@ def some(names: Iterable[str], most: int = NAMES_SHOWN) -> str:
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
+
+
+def duration(seconds: float) -> str:
+    """`8 ms`, `1.2 s`, `2:05`: at most three figures, and minutes as on a clock."""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.3g} s" if seconds < 100 else clock(seconds)
 
 
 def clock(seconds: float) -> str:
