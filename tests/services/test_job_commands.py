@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from made.committed import CommittedJob
 from services.fleet import Fleet
+from services.tasks import write_job
 
 from warren.broker.messages import RoundJob, encode
 from warren.broker.ports import Outgoing
@@ -91,3 +92,16 @@ def test_dead_letters_are_listed_shown_replayed_and_dropped(fleet: Fleet, broker
     assert rows(fleet.warren("dead-letter", "list", "--json")) == []
     fleet.warren("dead-letter", "drop", "nothing", code=1)
     fleet.warren("dead-letter", "drop", code=2)
+
+
+def test_a_fork_and_a_rerun_run_on_the_servers_and_the_rerun_is_compared(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.add("aggregator", "a1")
+    fleet.add("trainer", "t1")
+    job = fleet.submit(write_job(tmp_path, rounds=2))
+    fleet.finished(job)
+    new = fleet.warren("job", "fork", job, "--at", "1").strip()
+    fleet.finished(new)
+    assert [one["state"] for one in rows(fleet.warren("job", "verify", new, "--json"))] == ["same", "same"]
+    told = rows(fleet.warren("job", "rerun", job, "--follow", "--json"))
+    assert told[0]["differs"] == {}
+    assert told[-1] == {"event": "compared", "job": told[0]["job"], "of": job, "same": 3}
