@@ -10,7 +10,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := broker storage trainer aggregator cli
-INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS)
+QUIET := $(shell test -t 2 || echo -q)
+INSTALL = $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check $(PIP_ARGS)
 
 .PHONY: demo test lint servers bench simulate mutants chaos help clean
 
@@ -30,7 +31,7 @@ lint: $(VENV)/.dev-installed
 	@# The root of the repository is the package, so mypy finds it through a link of that name.
 	@mkdir -p .cache/typing && ln -sfn ../.. .cache/typing/warren
 	MYPYPATH=.cache/typing $(BIN)/mypy $(ROOMS:%=-p warren.%)
-	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py tests/embedded benchmarks/chaos.py
+	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py tests/simulation tests/embedded benchmarks/chaos.py
 
 simulate: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest tests/simulation --seeds $(or $(SEEDS),10000) --timeout 0 -s -q $(ARGS)

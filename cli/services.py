@@ -38,6 +38,7 @@ class TrainerOptions:
     loader: Path | None
     tasks: Path | None
     accept_code: bool
+    share_errors: bool
     name: str | None
     cache: Path | None
     metrics_port: int | None = None
@@ -112,6 +113,7 @@ def run_trainer(given: Given, told: TrainerOptions) -> int:
             accept_code=told.accept_code,
             cache=folder,
             device=device,
+            share_errors=told.share_errors,
         )
         with draining(servers.ledger, name, stop):
             worker.run(stop)

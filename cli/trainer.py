@@ -34,6 +34,12 @@ def trainer() -> None:
 @click.option("--tasks", type=_FOLDER, envvar="WARREN_TASKS", help="A folder of task files that may run here.")
 @click.option("--accept-code", is_flag=True, envvar="WARREN_ACCEPT_CODE", help="Run the task that comes with a job.")
 @click.option(
+    "--share-errors",
+    is_flag=True,
+    envvar="WARREN_SHARE_ERRORS",
+    help='At a site: let an exception\'s text leave, where the job says share_errors = "full".',
+)
+@click.option(
     "--name", metavar="NAME", envvar="WARREN_NAME", help="Shown in lists; default: this machine's and chance."
 )
 @click.option(
@@ -57,6 +63,7 @@ def start(
     loader: Path | None,
     tasks: Path | None,
     accept_code: bool,
+    share_errors: bool,
     name: str | None,
     cache: Path | None,
     metrics_port: int | None,
@@ -65,11 +72,23 @@ def start(
     """Take round jobs and train, until stopped. SIGTERM finishes or hands back the one in hand."""
     from .services import TrainerOptions, run_trainer
 
-    told = TrainerOptions(pool, site, device, data_dir, loader, tasks, accept_code, name, cache, metrics_port)
+    told = TrainerOptions(
+        pool,
+        site,
+        device,
+        data_dir,
+        loader,
+        tasks,
+        accept_code,
+        share_errors or site is None,
+        name,
+        cache,
+        metrics_port,
+    )
     return run_trainer(servers, told)
 
 
-@trainer.command("list")
+@trainer.command("list", epilog="\b\nExamples:\n  warren trainer list\n  warren trainer list --json | jq -r .name")
 @options.as_json
 @options.servers
 def list_trainers(as_json: bool, servers: options.Given) -> None:
@@ -79,9 +98,7 @@ def list_trainers(as_json: bool, servers: options.Given) -> None:
     print_presences(servers, "trainer", as_json=as_json)
 
 
-@trainer.command(
-    epilog="\b\nExamples:\n  warren trainer drain gpu-7-3fa2\n  warren trainer drain --pool gpu --wait 60"
-)
+@trainer.command(epilog="\b\nExamples:\n  warren trainer drain gpu-7-3fa2\n  warren trainer drain --pool gpu --wait 60")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--pool", metavar="NAME", help="Every trainer of this pool.")
 @click.option("--site", metavar="NAME", help="Every trainer of this site.")

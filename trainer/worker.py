@@ -68,6 +68,7 @@ class Worker:
         accept_code: bool,
         cache: Path,
         device: str = "",
+        share_errors: bool = True,
         clock: Callable[[], float] = time.monotonic,
         attempt: Callable[[], str] = _random_attempt,
     ) -> None:
@@ -81,12 +82,15 @@ class Worker:
             accept_code: whether to run the source that came with a job.
             cache: a folder of this trainer's alone, for checkpoints, accepted code and updates on their way.
             device: for people.
+            share_errors: whether an exception's text may leave, where the job asks for it; its type, file and
+                line always do.
             clock: monotonic seconds.
             attempt: makes the id of an attempt.
         """
         self._adapters = (store, broker, news, ledger, training)
         self._name = name
         self._source = source
+        self._share_errors = share_errors
         self._clock = clock
         self._attempt = attempt
         self._facts = {
@@ -201,7 +205,8 @@ class Worker:
                 )
             case TaskFailed():
                 log.error("task failed: %s\n%s", outcome.failure, outcome.trace, extra=_fields(job))
-                return self._completion(job, work.attempt, outcome="failed", failure=outcome.failure)
+                left = outcome.failure if self._share_errors else outcome.failure.model_copy(update={"text": ""})
+                return self._completion(job, work.attempt, outcome="failed", failure=left)
             case Crashed():
                 return self._failed(job, work.attempt, "TrainingProcessDied", outcome.reason)
             case Stopped():
