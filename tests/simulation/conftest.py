@@ -21,3 +21,12 @@ def seed(request: pytest.FixtureRequest) -> int | None:
 def seeds(request: pytest.FixtureRequest) -> int | None:
     chosen: int | None = request.config.getoption("--seeds", default=None)
     return chosen
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With a seed, or many, only the test that runs them."""
+    if config.getoption("--seed", default=None) is None and config.getoption("--seeds", default=None) is None:
+        return
+    rest = [item for item in items if "seed" not in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=rest)
+    items[:] = [item for item in items if item not in rest]
