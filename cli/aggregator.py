@@ -48,7 +48,7 @@ def start(name: str | None, scratch: Path | None, lease: str, metrics_port: int 
     return run_aggregator(servers, name, scratch, lease, metrics_port)
 
 
-@aggregator.command("list")
+@aggregator.command("list", epilog="\b\nExample:\n  warren aggregator list")
 @options.as_json
 @options.servers
 def list_aggregators(as_json: bool, servers: options.Given) -> None:

@@ -16,7 +16,7 @@ from . import options
 @click.argument("job")
 @options.settings
 @options.params
-@click.option("--client", "index", type=click.IntRange(min=0), default=0, show_default=True, help="Whose data.")
+@click.option("--client", type=click.IntRange(min=0), default=0, show_default=True, help="Whose data.")
 @click.option("--device", default="auto", show_default=True, envvar="WARREN_DEVICE", help="auto, cpu, cuda or cuda:1.")
 @click.option(
     "--data-dir",
@@ -34,7 +34,7 @@ def check(
     job: str,
     settings: tuple[str, ...],
     params: tuple[str, ...],
-    index: int,
+    client: int,
     device: str,
     data_dir: Path | None,
     plot: Path | None,
@@ -47,4 +47,4 @@ def check(
     """
     from .checking import CheckOptions, check_job
 
-    return check_job(job, settings, params, CheckOptions(index, device, data_dir, plot, as_json))
+    return check_job(job, settings, params, CheckOptions(client, device, data_dir, plot, as_json))

@@ -18,7 +18,9 @@ def checkpoint() -> None:
     """List, fetch, evaluate and compare the models of a job: ordinary .safetensors files."""
 
 
-@checkpoint.command("list")
+@checkpoint.command(
+    "list", epilog="\b\nExamples:\n  warren checkpoint list @last\n  warren checkpoint list lung-4f --store runs"
+)
 @click.argument("job")
 @options.as_json
 @options.store

@@ -20,7 +20,7 @@ def context() -> None:
     """Named sets of addresses. Secrets stay in files, the environment, or a password manager."""
 
 
-@context.command("list")
+@context.command("list", epilog="\b\nExample:\n  warren context list")
 @options.as_json
 def list_contexts(as_json: bool) -> None:
     """The contexts; the one in use is marked."""
@@ -29,7 +29,7 @@ def list_contexts(as_json: bool) -> None:
     print_contexts(as_json=as_json)
 
 
-@context.command()
+@context.command(epilog="\b\nExamples:\n  warren context show\n  warren context show --context lab")
 @options.servers
 def show(servers: options.Given) -> None:
     """The addresses that commands would use now, without secrets."""
@@ -39,7 +39,7 @@ def show(servers: options.Given) -> None:
         click.echo(f"{name:<7} {value}")
 
 
-@context.command()
+@context.command(epilog="\b\nExample:\n  warren context use lab")
 @click.argument("name")
 def use(name: str) -> None:
     """Use this context from now on."""
@@ -49,7 +49,10 @@ def use(name: str) -> None:
     click.echo(f"using {name}")
 
 
-@context.command()
+@context.command(
+    epilog="\b\nExamples:\n  warren context add lab --amqp amqps://me@mq.lab:5671/ --amqp-password file:~/.mq\n"
+    "  warren context add lab --s3 https://s3.lab --s3-access-key me --s3-secret-key env:LAB_SECRET"
+)
 @click.argument("name")
 @click.option("--amqp", metavar="URL", help="RabbitMQ, with the user's name and no password.")
 @click.option("--amqp-password", metavar="WHERE", help=_SOURCES)

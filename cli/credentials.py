@@ -25,7 +25,7 @@ def credentials(context: click.Context, servers: options.Given) -> None:
     print_logins(resolve(servers))
 
 
-@credentials.command()
+@credentials.command(epilog="\b\nExample:\n  warren credentials make credentials")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--amqp", metavar="URL", default="amqp://rabbitmq:5672/", show_default=True, help="RabbitMQ, no user.")
 @click.option("--redis", metavar="URL", default="redis://redis:6379/0", show_default=True, help="Redis, no user.")

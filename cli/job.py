@@ -19,7 +19,10 @@ def job() -> None:
     """Look at jobs, command them, fork, verify and remove them. A job is an id, the unique start of one, or @last."""
 
 
-@job.command("list")
+@job.command(
+    "list",
+    epilog="\b\nExamples:\n  warren job list\n  warren job list --json | jq -r .job\n  warren job list --store runs",
+)
 @options.as_json
 @options.store
 @options.servers
@@ -32,7 +35,7 @@ def list_jobs(as_json: bool, store: Path | None, servers: options.Given) -> None
         print_jobs(view, as_json=as_json)
 
 
-@job.command()
+@job.command(epilog="\b\nExamples:\n  warren job show @last\n  warren job show lung-4f --json | jq .rounds")
 @click.argument("job")
 @options.as_json
 @options.store
@@ -57,7 +60,7 @@ def pause(job: str, reason: str, store: Path | None, servers: options.Given) -> 
     _command("pause", "paused", job, reason, store, servers)
 
 
-@job.command()
+@job.command(epilog="\b\nExample:\n  warren job resume lung-4f")
 @click.argument("job")
 @click.option("--reason", default="", help="Kept with the job.")
 @options.store
@@ -67,7 +70,7 @@ def resume(job: str, reason: str, store: Path | None, servers: options.Given) ->
     _command("resume", "resumed", job, reason, store, servers)
 
 
-@job.command()
+@job.command(epilog="\b\nExample:\n  warren job cancel lung-4f --reason 'wrong data'")
 @click.argument("job")
 @click.option("--reason", default="", help="Kept with the job.")
 @options.store

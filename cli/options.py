@@ -61,10 +61,21 @@ store = click.option(
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Look at the runs in this folder, not at servers.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+as_json = click.option("--json", "as_json", is_flag=True, envvar="WARREN_JSON", help="One JSON object a line.")
 settings = click.option(
-    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Any field of the job: --set train.lr=0.05"
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    envvar="WARREN_SET",
+    help="Any field of the job: --set train.lr=0.05",
 )
 params = click.option(
-    "-P", "--param", "params", metavar="NAME=VALUE", multiple=True, help="An argument of the task's model()."
+    "-P",
+    "--param",
+    "params",
+    metavar="NAME=VALUE",
+    multiple=True,
+    envvar="WARREN_PARAM",
+    help="An argument of the task's model().",
 )

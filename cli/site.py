@@ -29,7 +29,7 @@ def site() -> None:
     """Accounts of sites on the three servers. Needs the administrators' credentials."""
 
 
-@site.command()
+@site.command(epilog="\b\nExample:\n  warren site add st-mary --output st-mary.env")
 @click.argument("name")
 @_OUTPUT
 @options.seen
@@ -43,7 +43,7 @@ def add(name: str, output: Path | None, servers: options.Given, seen: options.Gi
     _hand_over(SiteAccounts(addresses).add(name, _seen(addresses, seen)), output)
 
 
-@site.command()
+@site.command(epilog="\b\nExample:\n  warren site rotate st-mary --output st-mary.env")
 @click.argument("name")
 @_OUTPUT
 @options.seen
@@ -57,7 +57,7 @@ def rotate(name: str, output: Path | None, servers: options.Given, seen: options
     _hand_over(SiteAccounts(addresses).rotate(name, _seen(addresses, seen)), output)
 
 
-@site.command()
+@site.command(epilog="\b\nExample:\n  warren site revoke st-mary")
 @click.argument("name")
 @options.servers
 def revoke(name: str, servers: options.Given) -> None:
@@ -69,7 +69,7 @@ def revoke(name: str, servers: options.Given) -> None:
     click.echo(f"revoked {name}")
 
 
-@site.command("list")
+@site.command("list", epilog="\b\nExamples:\n  warren site list\n  warren site list --json")
 @options.as_json
 @options.servers
 def list_sites(as_json: bool, servers: options.Given) -> None:
