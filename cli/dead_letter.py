@@ -10,8 +10,9 @@ _all = click.option("--all", "everything", is_flag=True, help="Every dead letter
 
 
 @click.group(
+    short_help="Round jobs that died: list, show, send again, drop.",
     epilog="\b\nExamples:\n  warren dead-letter list\n  warren dead-letter show 3f2a91c0\n"
-    "  warren dead-letter replay 3f2a\n  warren dead-letter drop --all"
+    "  warren dead-letter replay 3f2a\n  warren dead-letter drop --all",
 )
 def dead_letter() -> None:
     """Round jobs that died: their trainer fell each time, or nobody could read them.
