@@ -95,7 +95,7 @@ class Fleet:
 
     def present(self, member: Member) -> bool:
         assert member.alive, f"{member.id} ended\n{member.log_tail()}"
-        return any(one.id == member.id for one in self.ledger.presences(member.kind))
+        return any(one.id.rpartition(".")[2] == member.id for one in self.ledger.presences(member.kind))
 
     def warren(self, *words: str, code: int = 0) -> str:
         """Run a command to its end; what it printed."""
