@@ -271,3 +271,11 @@ def test_a_deadline_of_another_name_is_not_this_rounds() -> None:
     round = replace(open_round(), deadline=None)
     round, _ = feed(round, [DeadlineStarted("0.7.0", 1.0)])
     assert round.deadline is None
+
+
+@pytest.mark.parametrize("policy", ["pause", "fail"])
+def test_a_round_that_another_leader_froze_is_finished_not_paused_or_failed(policy: str) -> None:
+    round, effects = feed(open_round(policy=policy), [failed("a", "b"), Looked(RUN)])
+    assert isinstance(effects[0], WriteControl)
+    round, effects = feed(round, [Frozen(("c", "d"))])
+    assert (round.phase, effects) == ("frozen", [Write()])
