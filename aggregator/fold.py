@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ class Fold:
     def reset(self) -> None:
         """Start a new sum in the same memory. What `result` gave is overwritten."""
         for dtype, total in self._totals.items():
-            total.zero_()
+            _everywhere(total, torch.Tensor.zero_)
             self._weights[dtype] = 0.0
         self._integers = {}
         self._folded = []
@@ -130,7 +131,7 @@ class Fold:
         if not self._spent:
             self._spent = True
             for dtype, total in self._totals.items():
-                total.div_(self._weights[dtype])
+                _everywhere(total, partial(torch.Tensor.div_, other=self._weights[dtype]))
         averages = {
             name: self._totals[dtype][at : at + _items(spec)].view(spec.shape)
             for name, (spec, dtype, at) in self._places.items()
@@ -166,7 +167,7 @@ class Fold:
                 _let_go(file, place, run.items * DTYPES[run.dtype])
 
         windows = [part for run in runs for part in _windows(run, len(group))]
-        for _ in _pool().map(window, windows) if len(windows) > 1 else map(window, windows):
+        for _ in _pool().map(window, windows):
             pass
 
     def _runs(self, header: Header) -> list[_Run]:
@@ -204,9 +205,15 @@ def _pool() -> ThreadPoolExecutor:
     """Threads that fold windows, each by itself.
 
     Torch's own threads meet at the end of every block; where trainers keep the cores busy that waits for
-    the scheduler each time, and 100 MB took 150 ms instead of 15.
+    the scheduler each time: 100 MB took 150 ms instead of 15, and 8 updates of 1 MB 40 ms.
     """
     return ThreadPoolExecutor(_cores(), "fold", initializer=torch.set_num_threads, initargs=(1,))
+
+
+def _everywhere(total: torch.Tensor, act: Callable[[torch.Tensor], object]) -> None:
+    """Apply `act` to all of a tensor, window by window, in the threads that fold."""
+    for _ in _pool().map(act, torch.split(total, WINDOW_BYTES // total.element_size())):
+        pass
 
 
 def _cores() -> int:

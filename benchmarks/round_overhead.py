@@ -100,6 +100,7 @@ def _watched(process: subprocess.Popen[bytes]) -> dict[str, float]:
 def measure(on: Rig, label: str, dtype: str) -> dict[str, Any]:
     """One row: the floor, ours over servers, ours embedded."""
     size, count = SIZES[label], ROUNDS[label]
+    about = report.machine()
     half = {"size": size, "dtype": DTYPES[dtype], "clients": CLIENTS, "trainers": TRAINERS}
     before = floor.measure(on, **half, rounds=WARM_UP + (count + 1) // 2)
     fields = job(size, DTYPES[dtype], CLIENTS, WARM_UP + count)
@@ -115,6 +116,7 @@ def measure(on: Rig, label: str, dtype: str) -> dict[str, Any]:
         "embedded": report.spread(alone["seconds"]),
         "peak_mib": {"servers": ours["peak_mib"], "embedded": alone["peak_mib"], "floor": after["peak_mib"]},
     }
+    row["at"], row["load_average"] = about["at"], about["load_average"][0]
     row["ratio"] = round(row["servers"]["median"] / row["floor"]["median"], 2)
     return row
 
