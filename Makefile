@@ -1,5 +1,6 @@
 # make demo: train a federated model on this machine. make test: everything checked, on real servers.
 # make bench: what a round costs, beside its floor, in short (docs/performance.md).
+# make fuzz: 100,000 cases of what a peer or a file may say.
 # make simulate: 10,000 seeds of crashes and lost messages (SEEDS=...). make mutants: what that must catch.
 #
 # PYTHON       the interpreter to make .venv with (default: the first of 3.11 or newer found)
@@ -13,11 +14,11 @@ ROOMS := broker storage trainer aggregator cli
 QUIET := $(shell test -t 2 || echo -q)
 INSTALL = $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test lint servers bench simulate mutants chaos help clean
+.PHONY: demo test lint servers bench fuzz simulate mutants chaos help clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo 'Targets: demo test lint servers bench simulate mutants chaos clean'
+	@echo 'Targets: demo test lint servers bench fuzz simulate mutants chaos clean'
 
 demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
@@ -32,6 +33,9 @@ lint: $(VENV)/.dev-installed
 	@mkdir -p .cache/typing && ln -sfn ../.. .cache/typing/warren
 	MYPYPATH=.cache/typing $(BIN)/mypy $(ROOMS:%=-p warren.%)
 	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py tests/simulation tests/embedded benchmarks/chaos.py
+
+fuzz: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest tests/property --hypothesis-profile fuzz --hypothesis-show-statistics --timeout 0 -q $(ARGS)
 
 simulate: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest tests/simulation --seeds $(or $(SEEDS),10000) --timeout 0 -s -q $(ARGS)
