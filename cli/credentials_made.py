@@ -48,6 +48,8 @@ def make_credentials(root: Path, places: Places) -> int:
     try:
         words = _master(root)
         files = _files(words, places)
+        if os.access(root / "grafana", os.W_OK):  # mounted with deploy/compose.observability.yml only
+            files["grafana/grafana"] = words["grafana"]
         return sum(_create(root / name, text) for name, text in files.items())
     except OSError as error:
         raise CliError(f"can't write credentials to {root}: {error.strerror}") from None
@@ -78,7 +80,7 @@ def _master(root: Path) -> dict[str, str]:
                 f"{root}: {', '.join(others)} hold credentials and {path} is gone. Restore it, or start anew "
                 "with empty volumes."
             )
-        words = {role: secrets.token_urlsafe(SECRET_BYTES) for role in (*ROLES, "health")}
+        words = {role: secrets.token_urlsafe(SECRET_BYTES) for role in (*ROLES, "health", "grafana")}
         _create(path, json.dumps(words))
     return read_secrets(path)
 

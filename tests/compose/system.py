@@ -1,0 +1,169 @@
+"""The compose file brought up as a project of the tests' own, on ports of its own; all of it ended afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from servers.process import free_port
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = "WARREN_TEST_IMAGES"  # makes look-alikes of the images it is given, where none can be pulled
+PORTS = ("AMQP", "RABBITMQ_CONSOLE", "REDIS", "S3", "MINIO_CONSOLE")
+SERVERS = ("rabbitmq", "redis", "minio")
+SERVICES = ("aggregator", "trainer")
+COMMAND_SECONDS = 240.0
+BUILD_SECONDS = 1800.0
+LOOK_SECONDS = 0.25
+
+
+class System:
+    """One installation. A context manager."""
+
+    def __init__(self, tasks: Path, files: tuple[str, ...] = ("docker-compose.yml",)) -> None:
+        self.project = f"warren-test-{secrets.token_hex(3)}"
+        self.ports = {name: free_port() for name in PORTS}
+        self._files = files
+        self.environment = {
+            **os.environ,
+            "WARREN_IMAGE": os.environ.get("WARREN_IMAGE", "warren:tests"),
+            "WARREN_TASKS_FOLDER": str(tasks),
+            **{f"WARREN_{name}_PORT": str(port) for name, port in self.ports.items()},
+        }
+        self.stood_in = self._images()
+
+    def __enter__(self) -> System:
+        self.compose("build", "--quiet", "credentials", seconds=BUILD_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
+
+    def compose(self, *words: str, code: int | None = 0, seconds: float = COMMAND_SECONDS) -> str:
+        """Run `docker compose` on this project; what it printed to stdout."""
+        files = [part for file in self._files for part in ("-f", file)]
+        done = subprocess.run(
+            ["docker", "compose", *files, "-p", self.project, *words],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert code is None or done.returncode == code, (
+            f"{shlex.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+        return done.stdout
+
+    def up(self, *words: str) -> float:
+        """`up -d`, until every service is healthy: how long that took."""
+        start = time.monotonic()
+        self.compose("up", "--detach", *words)
+        self.until(self.healthy, "all services are healthy")
+        return time.monotonic() - start
+
+    def cli(self, *words: str, service: str = "cli", code: int | None = 0) -> str:
+        return self.compose("run", "--rm", "-T", service, *words, code=code)
+
+    def submit(self, *words: str) -> str:
+        """Submit a job; its id."""
+        return self.cli("submit", *words).splitlines()[0].strip()
+
+    def job(self, job: str) -> dict[str, object]:
+        found = [json.loads(line) for line in self.cli("job", "list", "--json").splitlines()]
+        return next(one for one in found if one["job"] == job)
+
+    def containers(self, service: str) -> list[dict[str, str]]:
+        lines = self.compose("ps", "--all", "--format", "json", service).splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
+
+    def healthy(self) -> bool:
+        return all(
+            (found := self.containers(service)) and all(one["Health"] == "healthy" for one in found)
+            for service in (*SERVERS, *SERVICES)
+        )
+
+    def execute(self, service: str, *words: str, code: int | None = 0) -> str:
+        return self.compose("exec", "-T", service, *words, code=code)
+
+    def kill(self, service: str) -> None:
+        """SIGKILL the service's first container from outside."""
+        docker("kill", self.containers(service)[0]["Name"])
+
+    def logins(self, service: str = "cli") -> dict[str, tuple[str, str]]:
+        """(user, password) of each console."""
+        rows = [line.split() for line in self.cli("credentials", service=service).splitlines()[1:]]
+        return {row[0]: (row[2], row[3]) for row in rows}
+
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = 180.0) -> float:
+        start = time.monotonic()
+        while not condition():
+            assert time.monotonic() - start < seconds, f"not after {seconds:g} s: {what}\n{self.tails()}"
+            time.sleep(LOOK_SECONDS)
+        return time.monotonic() - start
+
+    def tails(self) -> str:
+        return self.compose("ps", "--all", code=None) + self.compose("logs", "--tail", "15", code=None)
+
+    def _images(self) -> list[str]:
+        """See that the servers' images are here, pulled or made by the program given; the names of those made."""
+        names = [name for name in self.compose("config", "--images").split() if not name.startswith("warren:")]
+        names = [name for name in names if name != self.environment["WARREN_IMAGE"]]
+        names.append(self.environment.get("WARREN_IMAGE_PYTHON") or _default_python())
+        missing = [name for name in names if not _here(name)]
+        made = []
+        program = os.environ.get(PROGRAM)
+        for name in missing if program else ():
+            plain = name.partition("@")[0]
+            if not _here(plain):
+                subprocess.run([str(program), plain], check=True, timeout=BUILD_SECONDS, capture_output=True)
+            made.append(plain)
+        self._take(made)
+        return made
+
+    def _take(self, made: list[str]) -> None:
+        """Images that were made have no digest: name them without."""
+        variables = {
+            "rabbitmq": "RABBITMQ",
+            "valkey": "REDIS",
+            "silo": "MINIO",
+            "python": "PYTHON",
+            "prom/": "PROMETHEUS",
+        }
+        for plain in made:
+            for part, variable in variables.items():
+                if part in plain:
+                    self.environment[f"WARREN_IMAGE_{variable}"] = plain
+
+
+def docker(*words: str) -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
+
+
+def engine_runs() -> bool:
+    """Whether a Docker engine with compose answers here."""
+    if shutil.which("docker") is None:
+        return False
+    asked = (["docker", "info"], ["docker", "compose", "version"])
+    return all(subprocess.run(words, capture_output=True, timeout=60, check=False).returncode == 0 for words in asked)
+
+
+def _here(image: str) -> bool:
+    words = ["docker", "image", "inspect", image]
+    return subprocess.run(words, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def _default_python() -> str:
+    found = re.search(r"PYTHON_IMAGE=(\S+)", (ROOT / "deploy" / "Dockerfile").read_text())
+    assert found is not None
+    return found[1]
