@@ -18,7 +18,7 @@ Made from the code by `python -m warren.cli.pages > docs/cli.md`, and compared w
 `warren COMMAND --help` says the same.
 
 Every option can come from the environment: by the variable that its row names, and where it names none by
-`WARREN_<COMMAND>_<OPTION>`, such as `WARREN_RUN_ROUNDS=5` for `warren run --rounds`. The line goes before the environment.
+`WARREN_<COMMAND>_<OPTION>`, such as `WARREN_RUN_ROUNDS=5` for `warren run --rounds`. What the line says goes first.
 Addresses and credentials also come from a context.
 
 `--json` prints one object a line. Colours are on terminals only, and not with `NO_COLOR`.
