@@ -215,9 +215,10 @@ def end_in_order() -> None:
 
 
 @contextlib.contextmanager
-def rig(*, trainers: int, data_dir: Path | None = None) -> Iterator[Rig]:
+def rig(*, trainers: int, data_dir: Path | None = None, scratch: Path | None = None) -> Iterator[Rig]:
     """RabbitMQ, Redis and MinIO of our own, one aggregator, and trainers of the pool `default`.
 
+    With `scratch`, the services keep what is on its way in a folder below it.
     Redis syncs each write and MinIO stores on one drive: the settings of the tests.
     """
     end_in_order()
@@ -231,11 +232,12 @@ def rig(*, trainers: int, data_dir: Path | None = None) -> Iterator[Rig]:
         _start(stack, servers)
         made = _connected(folder, *servers)
         stack.callback(made.close)
-        made.start("aggregator", "aggregator")
+        below = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="warren-bench-", dir=scratch)))
+        made.start("aggregator", "aggregator", "--scratch", str(below / "aggregator"))
         options = ["--accept-code", "--device", "cpu"]
         options += ["--data-dir", str(data_dir)] if data_dir is not None else []
-        for number in range(trainers):
-            made.start("trainer", f"trainer-{number + 1}", *options)
+        for name in (f"trainer-{number + 1}" for number in range(trainers)):
+            made.start("trainer", name, *options, "--cache", str(below / name))
         made.ready()
         yield made
 

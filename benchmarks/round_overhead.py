@@ -1,7 +1,7 @@
 """What a round costs beside the training: ten clients that train nothing, one size after another, beside the floor.
 
     python benchmarks/round_overhead.py             # 1 kB to 100 MB, fp32 and bf16: about ten minutes
-    python benchmarks/round_overhead.py --short     # to 10 MB, fp32
+    python benchmarks/round_overhead.py --short     # to 10 MB, fp32, nothing saved
 
 Two trainers. Each size: half of the floor's rounds, then ours over real servers, then the other half of the floor,
 then ours embedded. A round's seconds are those from one manifest to the next.
@@ -25,6 +25,7 @@ from rig import WARREN, Rig, peak_mib, rig, write_job
 
 from warren.storage import keys
 
+NAME = "round_overhead"
 NOOP = Path(__file__).with_name("noop.py")
 CLIENTS = 10
 TRAINERS = 2
@@ -116,7 +117,7 @@ def measure(on: Rig, label: str, dtype: str) -> dict[str, Any]:
         "embedded": report.spread(alone["seconds"]),
         "peak_mib": {"servers": ours["peak_mib"], "embedded": alone["peak_mib"], "floor": after["peak_mib"]},
     }
-    row["at"], row["load_average"] = about["at"], about["load_average"][0]
+    row["machine"] = about
     row["ratio"] = round(row["servers"]["median"] / row["floor"]["median"], 2)
     return row
 
@@ -131,7 +132,7 @@ def as_table(rows: list[dict[str, Any]]) -> str:
         memory = (peaks["servers"]["aggregator"]["process"], trainer["process"], trainer["training"])
         lines.append(
             [
-                f"{row['size']} {row['dtype']}",
+                f"{row['size']} {row['dtype']}" + (", scratch in memory" if row["scratch"] == "memory" else ""),
                 *(report.shown(row[name]) for name in ("floor", "servers")),
                 f"{row['ratio']:.2f}",
                 report.shown(row["embedded"]),
@@ -141,22 +142,33 @@ def as_table(rows: list[dict[str, Any]]) -> str:
     return report.table(columns, lines)
 
 
+def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The saved rows, those measured now in the places of their older selves; smaller sizes and fp32 first."""
+    path = report.RESULTS / f"{NAME}.json"
+    older = json.loads(path.read_text())["rows"] if path.exists() else []
+    by_key = {(row["dtype"], row["size"], row["scratch"]): row for row in [*older, *rows]}
+    order = [(dtype, size, place) for dtype in DTYPES for size in SIZES for place in ("disk", "memory")]
+    return [by_key[key] for key in order if key in by_key]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="to 10 MB, fp32, nothing saved")
-    parser.add_argument("--size", choices=list(SIZES), help="this size alone, fp32, nothing saved")
+    parser.add_argument("--sizes", nargs="*", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--dtypes", nargs="*", choices=list(DTYPES), default=list(DTYPES))
+    parser.add_argument("--scratch", type=Path, help="a folder in memory for what is on its way: /dev/shm")
     given = parser.parse_args()
-    about = report.machine()
-    labels = [given.size] if given.size else [label for label in SIZES if not given.short or label != "100 MB"]
+    labels = [label for label in given.sizes if not given.short or label != "100 MB"]
     rows: list[dict[str, Any]] = []
-    with rig(trainers=TRAINERS) as on:
+    with rig(trainers=TRAINERS, scratch=given.scratch) as on:
         idle = on.peaks()
-        for dtype in ("fp32",) if given.short or given.size else DTYPES:
+        for dtype in given.dtypes[: 1 if given.short else None]:
             for label in labels:
-                rows.append(measure(on, label, dtype))
-                print(as_table(rows[-1:]).splitlines()[-1], flush=True)
-                if not (given.short or given.size):
-                    report.save("round_overhead", {"rows": rows, "idle_mib": idle, "machine": about})
+                row = measure(on, label, dtype) | {"scratch": "memory" if given.scratch else "disk"}
+                rows.append(row)
+                print(as_table([row]).splitlines()[-1], flush=True)
+                if not given.short:
+                    report.save(NAME, {"rows": merged(rows), "idle_mib": idle, "machine": row["machine"]})
     print(as_table(rows))
 
 

@@ -16,7 +16,9 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 
 
 def rounds(found: dict[str, Any]) -> str:
-    return f"{round_overhead.as_table(found['rows'])}\n\n{_measured(found)}"
+    load = [row["machine"]["load_average"][0] for row in found["rows"]]
+    spread = f"Load of the machine as the rows began: {min(load):.0f} to {max(load):.0f}."
+    return f"{round_overhead.as_table(found['rows'])}\n\n{_measured(found)} {spread}"
 
 
 def control(found: dict[str, Any]) -> str:
