@@ -120,10 +120,12 @@ class Averaging:
             examined=desk.examined,
         )
         if state is not None:
-            self._store.create(keys.optimizer(spec.job, round_number), optimizer_out, content_type=CONTENT_TYPE)
+            self._store.create(
+                keys.optimizer(spec.job, round_number), optimizer_out, content_type=CONTENT_TYPE, given=True
+            )
         key = keys.checkpoint(spec.job, round_number)
         facts = {"round": str(round_number), "digest": written.digest}
-        ours = self._store.create(key, out, content_type=CONTENT_TYPE, metadata=facts)
+        ours = self._store.create(key, out, content_type=CONTENT_TYPE, metadata=facts, given=True)
         self._turn(desk)
         if ours:  # else the bytes that stand are another's, perhaps of another torch build: they are read
             desk.bases = {key: Base(key=key, digest=written.digest, size=written.size)}

@@ -113,9 +113,10 @@ def metered(meters: Meters) -> Kinds:
             *,
             content_type: str = "application/octet-stream",
             metadata: Mapping[str, str] | None = None,
+            given: bool = False,
         ) -> bool:
             start, size = meters.clock(), body.stat().st_size if isinstance(body, Path) else len(body)
-            made = super().create(key, body, content_type=content_type, metadata=metadata)
+            made = super().create(key, body, content_type=content_type, metadata=metadata, given=given)
             if made:
                 meters.moved("put", size, meters.clock() - start)
                 meters.made(key, body)

@@ -28,8 +28,9 @@ class OneJobStore:
         *,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
+        given: bool = False,
     ) -> bool:
-        return self._store.create(key, body, content_type=content_type, metadata=metadata)
+        return self._store.create(key, body, content_type=content_type, metadata=metadata, given=given)
 
     def replace(
         self,

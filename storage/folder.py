@@ -43,6 +43,7 @@ class FolderStore:
         self._fsync = fsync
         with disk_answers(self._root):
             self._temporary.mkdir(parents=True, exist_ok=True)
+            self._mode = self._temporary.stat().st_mode & 0o666  # as this user's files are made
             self._remove_leftovers()
 
     def create(
@@ -52,11 +53,15 @@ class FolderStore:
         *,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
+        given: bool = False,
     ) -> bool:
         path = self._path(key)
         check_metadata(metadata)
-        with Body(body) as source, disk_answers(self._root), self._written(source) as written:
-            return self._link(written, path)
+        with Body(body) as source, disk_answers(self._root):
+            if given and isinstance(body, Path) and self._keep(body):
+                return self._link(body, path)
+            with self._written(source) as written:
+                return self._link(written, path)
 
     def replace(
         self,
@@ -190,6 +195,17 @@ class FolderStore:
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+    def _keep(self, path: Path) -> bool:
+        """Make a file that was given fit to be an object; False where it lies on another disk and must be copied."""
+        if path.stat().st_dev != self._temporary.stat().st_dev:
+            return False
+        with path.open("rb") as file:
+            os.fchmod(file.fileno(), self._mode)
+            os.utime(file.fileno(), ns=(time.time_ns(), time.time_ns()))
+            if self._fsync:
+                os.fsync(file.fileno())
+        return True
 
     def _link(self, written: Path, path: Path) -> bool:
         for _ in range(FOLDER_TRIES_MAX):

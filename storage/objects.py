@@ -29,11 +29,12 @@ class ObjectStore(Protocol):
     """
 
     def create(self, key: str, body: bytes | Path, *, content_type: str = "application/octet-stream",
-               metadata: Mapping[str, str] | None = None) -> bool:
+               metadata: Mapping[str, str] | None = None, given: bool = False) -> bool:
         """Create-once: True if this call made the object, False if the key was there (and keeps its bytes).
 
         A reader sees the whole object or none. After a lost answer the store is asked: if the object there
-        has these bytes, this call counts as the one that made it. A Path is read once, not kept.
+        has these bytes, this call counts as the one that made it. A Path is read once, not kept;
+        where it is `given`, nobody will write into that file again, and a store of files may keep it as it is.
         """
         ...
 

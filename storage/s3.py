@@ -69,6 +69,7 @@ class S3Store:
         *,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
+        given: bool = False,
     ) -> bool:
         headers = _headers(content_type, metadata)
         check_key(key)

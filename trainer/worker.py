@@ -192,7 +192,7 @@ class Worker:
                 if outcome.size >= UPLOAD_BYTES_TOLD:
                     self._announce("uploading", job)
                 key = keys.update(job.job, job.round, self._source, job.client, work.attempt)
-                self._persist(job, self._bench.store.create, key, outcome.path)
+                self._persist(job, partial(self._bench.store.create, given=True), key, outcome.path)
                 log.info("update stored: %d examples, %d bytes", outcome.examples, outcome.size, extra=_fields(job))
                 return self._completion(job, work.attempt, outcome="updated", digest=outcome.digest, size=outcome.size)
             case Evaluated():

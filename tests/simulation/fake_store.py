@@ -69,6 +69,7 @@ class StorePort:
         *,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
+        given: bool = False,
     ) -> bool:
         content = body.read_bytes() if isinstance(body, Path) else body
         self._ask("create", key)

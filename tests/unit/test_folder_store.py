@@ -16,11 +16,13 @@ import pytest
 
 from warren.storage.errors import KeyRefused, ObjectMissing, StorageRefused, StorageUnavailable
 from warren.storage.folder import FolderStore
+from warren.storage.tensors import replacing
 
 CREATE = """
 import sys
 from pathlib import Path
 from warren.storage.folder import FolderStore
+from warren.storage.tensors import replacing
 store = FolderStore(Path(sys.argv[1]))
 sys.stdin.readline()
 print(store.create("jobs/a", sys.argv[2].encode() * 1_000_000))
@@ -138,3 +140,26 @@ def test_a_folder_may_vanish_while_objects_are_made_in_it(tmp_path: Path) -> Non
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(make_and_remove, range(400)))
     assert list(store.folders("")) == []
+
+
+def test_a_file_that_is_given_becomes_the_object_without_a_copy(tmp_path: Path) -> None:
+    store, given = FolderStore(tmp_path / "store"), tmp_path / "out"
+    given.write_bytes(b"first")
+    given.chmod(0o600)
+    assert store.create("a/b", given, given=True)
+    found = store.local_path("a/b")
+    assert found is not None
+    assert found.stat().st_ino == given.stat().st_ino
+    assert found.stat().st_mode & 0o777 == (tmp_path / "store" / ".tmp").stat().st_mode & 0o666
+
+
+def test_the_next_file_of_the_same_name_leaves_the_object_as_it_was(tmp_path: Path) -> None:
+    store, given = FolderStore(tmp_path / "store"), tmp_path / "out"
+    with replacing(given) as file:
+        file.write(b"first")
+    store.create("a/b", given, given=True)
+    with replacing(given) as file:
+        file.write(b"second")
+    assert not store.create("a/b", given, given=True)
+    assert store.create("a/c", given, given=True)
+    assert (store.read("a/b"), store.read("a/c")) == (b"first", b"second")
