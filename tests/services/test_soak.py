@@ -14,6 +14,7 @@ KILLS = 8
 SEED = 4
 
 
+@pytest.mark.timeout(600)  # under a minute on two free cores; every start of a service imports torch
 def test_a_few_kills_at_random_moments_lose_nothing_and_count_nothing_twice(
     fleet: Fleet, expected: Callable[..., list[str]], tmp_path: Path
 ) -> None:
