@@ -223,7 +223,7 @@ def rig(*, trainers: int, data_dir: Path | None = None, scratch: Path | None = N
     """
     end_in_order()
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="warren-bench-")))
+        folder, below = (_temporary(stack, place) for place in (None, scratch))
         servers = (
             RabbitServer(_own(RABBITMQ), folder / "rabbitmq"),
             RedisServer(_own(REDIS), folder / "redis"),
@@ -232,7 +232,6 @@ def rig(*, trainers: int, data_dir: Path | None = None, scratch: Path | None = N
         _start(stack, servers)
         made = _connected(folder, *servers)
         stack.callback(made.close)
-        below = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="warren-bench-", dir=scratch)))
         made.start("aggregator", "aggregator", "--scratch", str(below / "aggregator"))
         options = ["--accept-code", "--device", "cpu"]
         options += ["--data-dir", str(data_dir)] if data_dir is not None else []
@@ -240,6 +239,11 @@ def rig(*, trainers: int, data_dir: Path | None = None, scratch: Path | None = N
             made.start("trainer", name, *options, "--cache", str(below / name))
         made.ready()
         yield made
+
+
+def _temporary(stack: contextlib.ExitStack, place: Path | None) -> Path:
+    made = tempfile.TemporaryDirectory(prefix="warren-bench-", dir=place, ignore_cleanup_errors=True)
+    return Path(stack.enter_context(made))
 
 
 def _start(stack: contextlib.ExitStack, servers: Sequence[Server]) -> None:
