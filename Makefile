@@ -2,6 +2,7 @@
 # make bench: what a round costs, beside its floor, in short (docs/performance.md).
 # make fuzz: 100,000 cases of what a peer or a file may say.
 # make simulate: 10,000 seeds of crashes and lost messages (SEEDS=...). make mutants: what that must catch.
+# make test-compose: docker-compose.yml under a real engine, with pictures of MinIO's console (needs Chromium).
 #
 # PYTHON       the interpreter to make .venv with (default: the first of 3.11 or newer found)
 # PIP_ARGS     more arguments for pip install
@@ -14,17 +15,22 @@ ROOMS := broker storage trainer aggregator cli
 QUIET := $(shell test -t 2 || echo -q)
 INSTALL = $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test lint servers bench fuzz simulate mutants chaos help clean
+.PHONY: demo test test-compose lint servers bench fuzz simulate mutants chaos help clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo 'Targets: demo test lint servers bench fuzz simulate mutants chaos clean'
+	@echo 'Targets: demo test test-compose lint servers bench fuzz simulate mutants chaos clean'
 
 demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
 
 test: lint servers
 	$(BIN)/python -m pytest -m "not containers" $(ARGS)
+
+# WARREN_TEST_IMAGES names a program that makes look-alikes of images where none can be pulled; those are named in the output.
+# Where PyTorch's index of CPU builds can't be reached: WARREN_TORCH=cuda.
+test-compose: $(VENV)/.compose-installed
+	$(BIN)/python -m pytest -s -m containers tests/compose --durations=0 $(ARGS)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
@@ -72,6 +78,10 @@ $(VENV)/.tasks-installed: pyproject.toml | $(BIN)/python
 	@echo 'installing Warren into $(VENV) (torch is large: this can take minutes)'
 	$(if $(TORCH_INDEX),$(INSTALL) torch torchvision --index-url $(TORCH_INDEX))
 	$(INSTALL) -e '.[tasks]'
+	@touch $@
+
+$(VENV)/.compose-installed: pyproject.toml $(VENV)/.dev-installed
+	$(INSTALL) -e '.[compose]'
 	@touch $@
 
 $(VENV)/.dev-installed: pyproject.toml | $(BIN)/python

@@ -170,8 +170,14 @@ def test_every_variable_is_documented_and_none_that_is_not_read() -> None:
     read = variables_in_code()
     configuration = (ROOT / "docs" / CONFIG).read_text()
     agree({name for name in read if name in configuration}, read, f"{CONFIG}, Variables")
-    known = read | {f"{name}_FILE" for name in read} | variables_of_options()
+    known = read | {f"{name}_FILE" for name in read} | variables_of_options() | variables_of_compose()
     assert said - known == set()
+
+
+def variables_of_compose() -> set[str]:
+    """Those that the compose files read: `${WARREN_BIND:-...}`."""
+    files = [ROOT / "docker-compose.yml", *(ROOT / "deploy").rglob("*.yml")]
+    return set(re.findall(r"\$\{(WARREN_[A-Z0-9_]+)", "".join(file.read_text() for file in files)))
 
 
 def variables_of_options() -> set[str]:
