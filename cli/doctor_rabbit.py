@@ -15,7 +15,7 @@ from ..broker.topology import DEAD_LETTERS, ROUNDS_DEAD, SUBMISSIONS, evaluation
 from ..storage.job import JobSpec
 from .admin_rabbit import API_VARIABLE, RabbitAdmin
 from .context import Addresses, without_secret
-from .findings import Finding
+from .findings import Finding, Level
 from .jobfile import span
 from .tables import size_text
 
@@ -75,7 +75,7 @@ def _queue_findings(broker: RabbitBroker, queues: Sequence[str], spec: JobSpec |
     if missing:
         sites = "".join(f" --site {site}" for site in spec.sites[:5]) if spec is not None and spec.sites else ""
         pool = f" --pool {spec.pool}" if spec is not None and not spec.sites and spec.pool != "default" else ""
-        level = "wrong" if SUBMISSIONS in missing or spec is not None else "note"
+        level: Level = "wrong" if SUBMISSIONS in missing or spec is not None else "note"
         yield Finding("rabbitmq", level, f"no queue {', '.join(missing)}", f"Run `warren setup{sites}{pool}`")
     else:
         yield Finding("rabbitmq", "ok", f"{len(depths)} queues are there")

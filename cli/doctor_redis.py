@@ -12,7 +12,7 @@ from ..storage import redis_link
 from ..storage.errors import StorageRefused
 from ..storage.ledger import RedisLedger
 from .context import Addresses, without_secret
-from .findings import Finding
+from .findings import Finding, Level
 from .tables import size_text
 
 VERSION_MIN = (6, 2)  # XTRIM by MINID
@@ -59,7 +59,7 @@ def _memory(info: Mapping[str, Any]) -> Iterator[Finding]:
     policy, most, used = (info.get(name) for name in ("maxmemory_policy", "maxmemory", "used_memory"))
     limit, taken = int(most or 0), int(used or 0)
     if policy not in (None, "noeviction"):
-        level = "wrong" if limit else "note"
+        level: Level = "wrong" if limit else "note"
         seen = f"maxmemory-policy {policy} deletes keys when memory runs out"
         yield Finding("redis", level, seen + ("" if limit else "; maxmemory is not set, so never"), _POLICY_CHANGE)
     elif policy is not None:

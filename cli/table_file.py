@@ -6,7 +6,7 @@ import csv
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,7 +150,7 @@ def _target(name: str, cells: Sequence[str]) -> tuple[list[str], tuple[float, fl
 
 
 def _inputs(
-    columns: dict[str, Sequence[str]],
+    columns: Mapping[str, Sequence[str]],
 ) -> tuple[dict[str, tuple[float, float]], dict[str, list[str]], list[str]]:
     numbers: dict[str, tuple[float, float]] = {}
     words: dict[str, list[str]] = {}
