@@ -34,19 +34,23 @@ class Console:
         self._find(By.ID, "secretKey").send_keys(password)
         self._find(By.ID, "do-login").click()
         self._until(lambda: "/browser" in self._driver.current_url)
+        self._until(lambda: "Acknowledge" in self._text())
+        self._agree()
 
     def open_row(self, text: str) -> None:
         """Click the bucket, folder or object of this name."""
-        self._agree()
-        self._find(By.XPATH, f"//*[normalize-space(text())='{text}']").click()
+        found = self._find(By.XPATH, f"//*[normalize-space(text())='{text}']")
+        self._driver.execute_script("arguments[0].click()", found)
 
     def wait_for(self, text: str) -> None:
-        self._until(lambda: text in self._driver.find_element(By.TAG_NAME, "body").text)
-        self._agree()
+        self._until(lambda: text in self._text())
 
     def picture(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         assert self._driver.save_screenshot(str(path))
+
+    def _text(self) -> str:
+        return str(self._driver.execute_script("return document.body.innerText"))
 
     def _agree(self) -> None:
         """The licence that the console shows at the first visit."""
@@ -68,7 +72,7 @@ def console(url: str) -> Iterator[Console]:
     """A browser of its own."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(browser_program())
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,860"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000"):
         options.add_argument(argument)
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:

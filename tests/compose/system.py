@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from servers.process import free_port
@@ -28,7 +28,12 @@ LOOK_SECONDS = 0.25
 class System:
     """One installation. A context manager."""
 
-    def __init__(self, tasks: Path, files: tuple[str, ...] = ("docker-compose.yml",)) -> None:
+    def __init__(
+        self,
+        tasks: Path,
+        files: tuple[str, ...] = ("docker-compose.yml",),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.project = f"warren-test-{secrets.token_hex(3)}"
         self.ports = {name: free_port() for name in PORTS}
         self._files = files
@@ -37,6 +42,7 @@ class System:
             "WARREN_IMAGE": os.environ.get("WARREN_IMAGE", "warren:tests"),
             "WARREN_TASKS_FOLDER": str(tasks),
             **{f"WARREN_{name}_PORT": str(port) for name, port in self.ports.items()},
+            **(settings or {}),
         }
         self.stood_in = self._images()
 
