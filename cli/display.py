@@ -145,9 +145,9 @@ def _times(status: JobStatus) -> Text | None:
     if not seconds:
         return None
     slowest = sorted(seconds, key=lambda client: (-seconds[client], client))[:SLOWEST_SHOWN]
-    text = Text(f"{duration(statistics.median(seconds.values()))} a client in the middle, slowest ")
+    text = Text(f"median {duration(statistics.median(seconds.values()))}, slowest ")
     text.append(", ".join(f"{client} {duration(seconds[client])}" for client in slowest), "bold")
-    return text.append(f"  round {status.results[-1].number}", "dim")
+    return text.append(f"  in round {status.results[-1].number}", "dim")
 
 
 def _late(status: JobStatus, waited_for: Mapping[str, float]) -> Text:

@@ -73,16 +73,18 @@ _CREDENTIALS = {
 def service_findings(ledger: Ledger, spec: JobSpec | None) -> Iterator[Finding]:
     """Who is there to lead and to train, for the job where there is one."""
     aggregators, trainers = ledger.presences("aggregator"), ledger.presences("trainer")
+    missing: tuple[str, ...] = ()
     if spec is not None:
-        mine = [one for one in trainers if one.fields.get("source") in spec.sources]
-        for missing in missing_services(spec, mine, aggregators):
-            what, _, change = missing.partition(": ")
-            yield Finding("services", "wrong", what, change[:1].upper() + change[1:])
-        trainers = mine
+        trainers = [one for one in trainers if one.fields.get("source") in spec.sources]
+        missing = missing_services(spec, trainers, aggregators)
     elif not aggregators:
         yield Finding("services", "note", "no aggregator is there", "Start one with `warren aggregator start`")
-    there = f"{len(aggregators)} aggregators and {len(trainers)} trainers are there"
-    yield Finding("services", "ok", there + (" for this job" if spec else ""))
+    for words in missing:
+        what, _, change = words.partition(": ")
+        yield Finding("services", "wrong", what, change[:1].upper() + change[1:])
+    if not missing:
+        there = f"{len(aggregators)} aggregators and {len(trainers)} trainers are there"
+        yield Finding("services", "ok", there + (" for this job" if spec else ""))
     others = sorted({one.fields.get("version", "?") for one in [*aggregators, *trainers]} - {__version__})
     if others:
         named = ", ".join(one.id for one in [*aggregators, *trainers] if one.fields.get("version") != __version__)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,12 +14,16 @@ from ..aggregator.record import Record
 from ..storage import keys
 from ..storage.documents import Control, read_document
 from ..storage.errors import ObjectMissing, StorageError
+from ..storage.job import JobSpec
 from .connect import View
 from .jobfile import as_job_file
 from .room_watch import formula, model_bytes
 from .status import JobStatus, RoundResult, StatusReader
 from .tables import print_table, size_text
+from .toml_text import write_toml
 
+ALWAYS = ("task", "clients", "sites", "rounds", "quorum", "deadline")  # settings that are shown by default too
+REASON_SHOWN = 24  # characters, so that the table fits into 80 columns
 DERIVED = ("final.safetensors", "best.safetensors", "metrics.csv", "curves.png")
 
 
@@ -77,7 +83,7 @@ def print_job(view: View, job: str, *, as_json: bool) -> None:
     click.echo(_room(status))
     if origin := _origin(view, job):
         click.echo(f"forked from round {origin.get('round')} of {origin.get('job')}")
-    click.echo("\n" + as_job_file(status.spec))
+    click.echo(f"\n{_settings(status.spec)}")
     if status.results:
         print_table(*_round_table(status))
     _print_trouble(status)
@@ -104,9 +110,28 @@ def _room(status: JobStatus) -> str:
     return f"holds at most {size_text(most.size(model))}: {most.models} models of {size_text(model)}"
 
 
+def _settings(spec: JobSpec) -> str:
+    """The job file without what stands there by default."""
+    fields = tomllib.loads(as_job_file(spec))
+    bare = JobSpec(job=spec.job, task=spec.task)
+    chosen = _chosen(fields, tomllib.loads(as_job_file(bare)))
+    return (
+        f"{write_toml({name: fields[name] for name in ALWAYS if name in fields} | chosen)}# all others: the defaults\n"
+    )
+
+
+def _chosen(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, value in fields.items():
+        said = _chosen(value, defaults.get(name, {})) if isinstance(value, dict) else value
+        if said != defaults.get(name) and said != {}:
+            found[name] = said
+    return found
+
+
 def _round_table(status: JobStatus) -> tuple[list[str], list[list[str]]]:
     names = [name for name in ("loss", "accuracy") if any(one.metric(name) is not None for one in status.results)]
-    header = ["round", "in", "asked", "quorum", *names, "seconds", "updates", "closed because"]
+    header = ["round", "in", "quorum", *names, "seconds", "updates", "closed"]
     return header, [_round_row(result, names) for result in status.results]
 
 
@@ -115,13 +140,12 @@ def _round_row(result: RoundResult, names: list[str]) -> list[str]:
     values = [result.metric(name) for name in names]
     return [
         str(result.number),
-        str(len(manifest.entries)),
-        str(manifest.asked),
+        f"{len(manifest.entries)} of {manifest.asked}",
         str(manifest.quorum),
         *("" if value is None else f"{value:.4g}" for value in values),
         f"{manifest.seconds:.1f}",
         size_text(result.update_bytes),
-        manifest.reason.splitlines()[0][:60] if manifest.reason else "",
+        manifest.reason.partition(":")[0][:REASON_SHOWN],  # the numbers after it stand in their columns
     ]
 
 
@@ -150,7 +174,9 @@ def _results(view: View, job: str) -> list[str]:
 
 def _shown(view: View, key: str) -> str:
     path = view.store.local_path(key)
-    return str(path) if path is not None else f"{view.place}/{key}"
+    if path is None:
+        return f"{view.place}/{key}"
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _facts(view: View, status: JobStatus, controls: list[tuple[int, Control]]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_a_person_goes_through_every_command(fleet: Fleet) -> None:
     assert all(len(one["client_seconds"]) == 4 for one in told if one["event"] == "round")
 
     assert rows(run("job", "list", "--json"))[0]["state"] == "done"
-    assert "closed because".upper() in run("job", "show", "@last")
+    assert "CLOSED" in run("job", "show", "@last")
     assert rows(run("job", "verify", job, "--json"))[-1]["state"] == "same"
     assert [one["round"] for one in rows(run("checkpoint", "list", job, "--json"))][:3] == [0, 1, 2]
     assert run("checkpoint", "get", job, "1", "-o", "one.safetensors").strip() == "one.safetensors"

@@ -154,6 +154,9 @@ def test_a_job_is_shown_with_its_rounds_failures_and_results(
     assert "lung-aaa111  done: 2 rounds" in shown
     assert "round 2  c001 failed: ValueError at lung.py:3" in shown
     assert "final.safetensors" in shown
+    assert "rounds = 2" in shown
+    assert "max_extensions" not in shown  # as it is by default
+    assert max(len(line) for line in shown.splitlines() if "/" not in line) <= 80
     assert call(["job", "show", "lung-aaa", "--store", finished.place, "--json"]) == 0
     (facts,) = lines(capsys)
     assert [one["round"] for one in facts["rounds"]] == [1, 2]  # type: ignore[attr-defined]

@@ -284,7 +284,7 @@ def test_each_clients_time_the_slowest_and_what_is_moved_are_shown(house: House)
         house.store.create(keys.manifest(JOB, number), write_document(timed(number, 0.5, 1.0, 1.75)))
     status = house.reader.read()
     shown = drawn(status)
-    assert "1 s a client in the middle, slowest c002 1.75 s, c001 1 s" in shown
+    assert "median 1 s, slowest c002 1.75 s, c001 1 s  in round 2" in shown
     assert "1.5/s, 1.5 kB/s, 15 examples/s  3 kB a round, 6 kB in all" in shown
     assert max(map(len, shown.splitlines())) <= 80
     told = [change for change in changes(None, status) if change.event == "round"]
