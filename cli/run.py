@@ -38,6 +38,7 @@ from . import options
     envvar="WARREN_STORE",
     help="The folder that keeps runs.",
 )
+@click.option("--dry-run", is_flag=True, help="Show the whole resolved job, and run nothing.")
 @click.option("--resume", metavar="JOB", help="Go on with a run of that folder: an id, its start, or @last.")
 @options.as_json
 def run(
@@ -49,6 +50,7 @@ def run(
     device: str,
     data_dir: Path | None,
     store: Path,
+    dry_run: bool,
     resume: str | None,
     as_json: bool,
 ) -> int:
@@ -63,9 +65,13 @@ def run(
     if (job is None) == (resume is None):
         raise click.UsageError("name a job to run, or one to --resume.")
     if resume is not None:
-        if rounds or settings or params:
-            raise click.UsageError("--resume goes on with the job as it is: no --rounds, --set or -P.")
+        if rounds or settings or params or dry_run:
+            raise click.UsageError("--resume goes on with the job as it is: no --rounds, --set, -P or --dry-run.")
         return resume_job(resume, told)
     if rounds is not None:
         settings = (*settings, f"rounds={rounds}")
+    if dry_run:
+        from .submission import dry
+
+        return dry(str(job), settings, params, as_json=as_json)
     return run_job(str(job), settings, params, told)

@@ -83,6 +83,16 @@ def test_each_command_is_run_by_a_test() -> None:
     assert missing == []
 
 
+def test_a_run_shows_its_whole_job_and_stores_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(["run", "digits", "--rounds", "3", "-P", "channels=8", "--set", "train.lr=0.05", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert all(line in shown.splitlines() for line in ("rounds = 3", "channels = 8", "lr = 0.05", 'task = "digits"'))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_groups_explain_themselves_too() -> None:
     for name in cli.list_commands(click.Context(cli)):
         command = cli.get_command(click.Context(cli), name)
