@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from pathlib import Path
 
 import click
@@ -91,6 +93,25 @@ def test_a_run_shows_its_whole_job_and_stores_nothing(
     shown = capsys.readouterr().out
     assert all(line in shown.splitlines() for line in ("rounds = 3", "channels = 8", "lr = 0.05", 'task = "digits"'))
     assert list(tmp_path.iterdir()) == []
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("said", "coloured"), [("", True), ("1", False)])
+def test_colours_are_left_out_where_the_environment_says_so(
+    said: str, coloured: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WARREN_CONFIG", str(tmp_path / "contexts.toml"))
+    monkeypatch.setenv("NO_COLOR", said)
+    assert call(["context", "add", "lab", "--s3", "http://s3.lab"]) == 0
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert call(["context", "list"]) == 0
+    shown = sys.stdout.getvalue()  # type: ignore[attr-defined]
+    assert "lab" in shown
+    assert ("\x1b[" in shown) is coloured
 
 
 def test_groups_explain_themselves_too() -> None:
