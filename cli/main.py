@@ -25,9 +25,7 @@ COMMANDS = {
     "aggregator": Place(".aggregator", "aggregator", "Start an aggregator, or list those that are there."),
     "dead-letter": Place(".dead_letter", "dead_letter", "Round jobs that died: list, show, send again, drop."),
     "site": Place(".site", "site", "Accounts of sites on the three servers: add, list, revoke, rotate."),
-    "credentials": Place(
-        ".credentials", "credentials", "The logins of the consoles; make an installation's."
-    ),
+    "credentials": Place(".credentials", "credentials", "The logins of the consoles; make an installation's."),
     "doctor": Place(".doctor", "doctor", "Look the servers over, and say what to change."),
     "setup": Place(".setup", "setup", "Make the bucket and the queues; can be repeated."),
     "context": Place(".contexts", "context", "Named sets of addresses: list, show, use, add."),
@@ -65,7 +63,7 @@ def main() -> None:
 
 def call(arguments: list[str], *, debug: bool = False) -> int:
     """Run one command line; whatever goes wrong ends as a line on stderr and an exit code."""
-    plain: dict[str, Any] = {"color": False} if os.environ.get("NO_COLOR") else {}  # https://no-color.org; click does not look
+    plain: dict[str, Any] = {"color": False} if os.environ.get("NO_COLOR") else {}  # click itself does not look
     try:
         result = cli.main(args=arguments, prog_name="warren", standalone_mode=False, **plain)
     except click.exceptions.Exit as leave:
