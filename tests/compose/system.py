@@ -17,7 +17,7 @@ from servers.process import free_port
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = "WARREN_TEST_IMAGES"  # makes look-alikes of the images it is given, where none can be pulled
-PORTS = ("AMQP", "RABBITMQ_CONSOLE", "REDIS", "S3", "MINIO_CONSOLE")
+PORTS = ("AMQP", "RABBITMQ_CONSOLE", "REDIS", "S3", "MINIO_CONSOLE", "PROMETHEUS", "EDGE")
 SERVERS = ("rabbitmq", "redis", "minio")
 SERVICES = ("aggregator", "trainer")
 COMMAND_SECONDS = 240.0
@@ -35,7 +35,7 @@ class System:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.project = f"warren-test-{secrets.token_hex(3)}"
-        self.ports = {name: free_port() for name in PORTS}
+        self.ports = _ports()
         self._files = files
         self.environment = {
             **os.environ,
@@ -144,6 +144,7 @@ class System:
             "silo": "MINIO",
             "python": "PYTHON",
             "prom/": "PROMETHEUS",
+            "haproxy": "HAPROXY",
         }
         for plain in made:
             for part, variable in variables.items():
@@ -162,6 +163,14 @@ def engine_runs() -> bool:
         return False
     asked = (["docker", "info"], ["docker", "compose", "version"])
     return all(subprocess.run(words, capture_output=True, timeout=60, check=False).returncode == 0 for words in asked)
+
+
+def _ports() -> dict[str, int]:
+    """A port for each; drawn one by one, the same might come twice."""
+    drawn: set[int] = set()
+    while len(drawn) < len(PORTS):
+        drawn.add(free_port())
+    return dict(zip(PORTS, drawn, strict=True))
 
 
 def _here(image: str) -> bool:
