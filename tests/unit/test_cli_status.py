@@ -12,7 +12,6 @@ from rich.console import Console
 
 from warren.cli.changes import changes
 from warren.cli.display import clock, curve, render, some
-from warren.cli.pace import client_seconds, late, traffic
 from warren.cli.status import JobStatus, StatusReader, missing_services, read_progress
 from warren.storage import keys
 from warren.storage.documents import Control, Entry, Evaluation, Manifest, write_document
@@ -267,51 +266,3 @@ def test_the_time_left_leaves_out_the_first_round_which_starts_everything_up(hou
     assert house.reader.read().seconds_left == 400.0
     house.freeze(2)
     assert house.reader.read().seconds_left == 6.0
-
-
-def timed(number: int, *seconds: float) -> Manifest:
-    """A round of so many clients, each of which took so long."""
-    entries = [
-        {"client": f"c00{place}", "source": "pool.default", "attempt": "a", "digest": DIGEST, "size": 1000,
-         "examples": 10, "facts": {"seconds": str(took)}}
-        for place, took in enumerate(seconds)
-    ]  # fmt: skip
-    return manifest(number).model_copy(update={"entries": tuple(map(Entry.model_validate, entries))})
-
-
-def test_each_clients_time_the_slowest_and_what_is_moved_are_shown(house: House) -> None:
-    for number in (1, 2):
-        house.store.create(keys.manifest(JOB, number), write_document(timed(number, 0.5, 1.0, 1.75)))
-    status = house.reader.read()
-    shown = drawn(status)
-    assert "median 1 s, slowest c002 1.75 s, c001 1 s  in round 2" in shown
-    assert "1.5/s, 1.5 kB/s, 15 examples/s  3 kB a round, 6 kB in all" in shown
-    assert max(map(len, shown.splitlines())) <= 80
-    told = [change for change in changes(None, status) if change.event == "round"]
-    assert told[0].facts["client_seconds"] == {"c000": 0.5, "c001": 1.0, "c002": 1.75}
-    assert "2.0 s, slowest c002 1.8 s" in told[0].text
-
-
-def test_who_is_late_is_named_with_what_is_usual_and_nobody_before_his_time(house: House) -> None:
-    house.serve()
-    house.store.create(keys.manifest(JOB, 1), write_document(timed(1, 0.5, 1.0, 4.0)))
-    house.open_round(2, c000="valid", c001="asked", c002="asked")  # asked at 90 s, now 100 s
-    house.time = 94.9
-    assert late(house.reader.read()) == {}
-    house.time = 95.5
-    assert late(house.reader.read()) == {"c001": 2.0}  # its round lasted 2 s
-    house.time = 100.0
-    status = house.reader.read()
-    assert late(status) == {"c001": 2.0, "c002": 4.0}
-    assert "c001 (usually 2 s), c002 (usually 4 s), asked 0:10 ago" in drawn(status)
-
-
-@pytest.mark.parametrize("said", ["", "nan", "inf", "-1", "soon"])
-def test_a_time_that_is_none_is_left_out(said: str) -> None:
-    entry = timed(1, 1.0).entries[0].model_copy(update={"facts": {"seconds": said}})
-    assert client_seconds(manifest(1).model_copy(update={"entries": (entry,)})) == {}
-
-
-def test_before_the_first_round_nothing_is_said_of_pace(house: House) -> None:
-    status = house.reader.read()
-    assert (late(status), traffic(status)) == ({}, None)
