@@ -10,6 +10,7 @@ from .topology import DEAD_LETTERS
 
 LETTERS_MAX = 1000  # looked at in one go; they come again when the first are gone
 ARRIVE_SECONDS_MAX = 5.0  # for the next of those that the broker said are there
+QUIET_SECONDS = 1.0  # after which no more are taken to come: what another look handed back is not counted at once
 
 
 @contextmanager
@@ -23,14 +24,13 @@ def parked(broker: Broker, limit: int = LETTERS_MAX) -> Iterator[list[Delivery]]
     """
     broker.declare([DEAD_LETTERS])
     ready, _ = broker.depth(DEAD_LETTERS) or (0, 0)
-    wanted = min(limit, ready)
-    if not wanted:
-        yield []
-        return
-    consumer = broker.consume([DEAD_LETTERS], prefetch=wanted)
+    consumer = broker.consume([DEAD_LETTERS], prefetch=limit)
     try:
         letters: list[Delivery] = []
-        while len(letters) < wanted and (letter := consumer.take(ARRIVE_SECONDS_MAX)) is not None:
+        while len(letters) < limit:
+            letter = consumer.take(ARRIVE_SECONDS_MAX if len(letters) < ready else QUIET_SECONDS)
+            if letter is None:
+                break
             letters.append(letter)
         yield letters
     finally:

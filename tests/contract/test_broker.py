@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
+from contract.deliveries import ARRIVES_SECONDS, eventually, publish, run_all, take, taken, text, the_dead
 
 from warren.broker.errors import BrokerRefused, BrokerUnavailable
-from warren.broker.memory import MemoryBroker
 from warren.broker.messages import MESSAGE_BYTES_MAX
-from warren.broker.ports import Broker, Consumer, Delivery, Outgoing
-from warren.broker.rabbit import RabbitBroker
-from warren.broker.topology import DEAD_LETTERS, DELIVERY_LIMIT, ROUNDS_DEAD, evaluations_queue, rounds_queue
+from warren.broker.ports import Broker, Consumer, Outgoing
+from warren.broker.topology import DEAD_LETTERS, DELIVERY_LIMIT, ROUNDS_DEAD
 
-ARRIVES_SECONDS = 20.0
 ABSENT_SECONDS = 0.3  # long enough for a message that should not come to come
-
-
-@pytest.fixture(params=["memory", "rabbitmq"])
-def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    made: Broker
-    made = MemoryBroker() if request.param == "memory" else RabbitBroker(_url(request), name="contract")
-    with contextlib.closing(made):
-        yield made
-
-
-@pytest.fixture
-def rounds(broker: Broker) -> str:
-    return _declared(broker, rounds_queue(f"pool.{secrets.token_hex(4)}"))
-
-
-@pytest.fixture
-def evaluations(broker: Broker) -> str:
-    return _declared(broker, evaluations_queue(f"pool.{secrets.token_hex(4)}"))
 
 
 def test_messages_are_taken_in_the_order_they_were_published(broker: Broker, rounds: str) -> None:
@@ -303,59 +282,3 @@ def test_a_closed_broker_says_so(broker: Broker, rounds: str) -> None:
         with pytest.raises(BrokerUnavailable, match="closed"):
             verb()
     broker.close()
-
-
-def publish(broker: Broker, queue: str, *texts: str) -> None:
-    broker.publish([Outgoing(queue, word.encode()) for word in texts])
-
-
-def take(consumer: Consumer) -> Delivery:
-    delivery = consumer.take(ARRIVES_SECONDS)
-    assert delivery is not None, "nothing came"
-    return delivery
-
-
-def taken(consumer: Consumer) -> str:
-    """The next message's text; acknowledged."""
-    delivery = take(consumer)
-    delivery.ack()
-    return text(delivery)
-
-
-def text(delivery: Delivery) -> str:
-    return delivery.body.decode()
-
-
-def the_dead(broker: Broker) -> Delivery:
-    with contextlib.closing(broker.consume([ROUNDS_DEAD])) as consumer:
-        dead = take(consumer)
-        dead.ack()
-        return dead
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + ARRIVES_SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def run_all(*acts: Callable[[], None]) -> None:
-    threads = [threading.Thread(target=act) for act in acts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(3 * ARRIVES_SECONDS)
-        assert not thread.is_alive()
-
-
-def _declared(broker: Broker, queue: str) -> str:
-    broker.declare([queue])
-    return queue
-
-
-def _url(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue("amqp_url")
-    return url

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import Dataset, Subset, TensorDataset
+from training.models import gradients, network, rows, weights
 
 from warren.storage.job import TrainSpec
 from warren.trainer.batches import Batches, Placing, draw, split
@@ -35,25 +36,6 @@ def one_thread() -> Iterator[None]:
 
 def setting(**train: Any) -> Setting:
     return Setting(TrainSpec(**train), job_round=1, order_seed=5, device=CPU, loss=default_loss)
-
-
-def network(seed: int = 0, dtype: torch.dtype = torch.float32) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).to(dtype)
-
-
-def rows(count: int, seed: int = 1) -> TensorDataset:
-    chance = torch.Generator().manual_seed(seed)
-    x = torch.randn(count, 6, generator=chance, dtype=torch.float64)
-    return TensorDataset(x, x[:, :3].argmax(1))
-
-
-def weights(model: nn.Module) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
-def gradients(model: nn.Module) -> torch.Tensor:
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(0, 1), (8, 1), (4, 3)])

@@ -149,8 +149,11 @@ def test_rooms_import_each_other_relatively() -> None:
         f"{file.relative_to(ROOT)}:{node.lineno}"
         for file in modules()
         for node in ast.walk(ast.parse(file.read_text()))
-        if (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "warren")
-        or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "warren" for alias in node.names))
+        if "tasks" not in file.parts  # loaded by their path, as a user's are: they have no package to be relative to
+        and (
+            (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "warren")
+            or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "warren" for alias in node.names))
+        )
     ]
     assert wrong == []
 
