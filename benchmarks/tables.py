@@ -35,6 +35,12 @@ def mnist(found: dict[str, Any]) -> str:
     return f"{report.table(columns, rows)}\n\n{_measured(found)}"
 
 
+def tuning(found: dict[str, Any]) -> str:
+    scores = found["validation_accuracy"]
+    rows = [[rate, *(f"{score:.4f}" for score in scores[rate])] for rate in scores]
+    return report.table(("rate", *(f"after {number} rounds" for number in found["rounds"])), rows)
+
+
 def _measured(found: dict[str, Any]) -> str:
     about = found["machine"]
     busy = f"others kept {about['others_busy_percent']:.0f} % of the machine busy before it began"
@@ -45,6 +51,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "round_overhead": rounds,
     "control_path": control,
     "mnist_2nn": mnist,
+    "mnist_2nn_tuning": tuning,
 }
 
 

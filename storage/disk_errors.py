@@ -29,9 +29,7 @@ def disk_answers(place: Path) -> Iterator[None]:
     try:
         yield
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise StorageRefused(
-            f"{place}: {error.strerror} ({error.filename}): mend its owner or rights"
-        ) from error
+        raise StorageRefused(f"{place}: {error.strerror} ({error.filename}): mend its owner or rights") from error
     except OSError as error:
         words = _LATER.get(error.errno or 0) or f"{error.strerror or error} ({error.filename or place})"
         raise StorageUnavailable(f"{place}: {words}") from error

@@ -28,8 +28,15 @@ class ObjectStore(Protocol):
         StorageRefused: credentials, rights, no such bucket: a person must mend it.
     """
 
-    def create(self, key: str, body: bytes | Path, *, content_type: str = "application/octet-stream",
-               metadata: Mapping[str, str] | None = None, given: bool = False) -> bool:
+    def create(
+        self,
+        key: str,
+        body: bytes | Path,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+        given: bool = False,
+    ) -> bool:
         """Create-once: True if this call made the object, False if the key was there (and keeps its bytes).
 
         A reader sees the whole object or none. After a lost answer the store is asked: if the object there
@@ -38,8 +45,15 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def replace(self, key: str, body: bytes | Path, *, tag: str | None,
-                content_type: str = "application/octet-stream", metadata: Mapping[str, str] | None = None) -> bool:
+    def replace(
+        self,
+        key: str,
+        body: bytes | Path,
+        *,
+        tag: str | None,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> bool:
         """For derived objects only: write if the object still has this tag (None: if there is none yet)."""
         ...
 
