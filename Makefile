@@ -25,7 +25,7 @@ demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
 
 test: lint servers
-	$(BIN)/python -m pytest -m "not containers" $(ARGS)
+	$(BIN)/python -m pytest --ignore tests/compose -m "not containers" --durations 15 $(ARGS)
 
 # WARREN_TEST_IMAGES names a program that makes look-alikes of images where none can be pulled; those are named in the output.
 # Where PyTorch's index of CPU builds can't be reached: WARREN_TORCH=cuda.
