@@ -22,6 +22,7 @@ from .record import JSON
 from .sending import Sending
 
 HELD_OUT = "held-out"  # the client's name where one trainer of a pool evaluates on the task's test data
+SEND_AGAIN_SECONDS = 5.0  # before what the broker did not take is sent again
 OPEN_MAX = 50  # evaluations under way: what is older is frozen with what it has
 
 log = logging.getLogger("warren.aggregator")
@@ -36,6 +37,7 @@ class Pending:
     base: Base
     asked: frozenset[Asked]
     deadline: float
+    unsent: bool = False  # the broker did not take it all
     results: dict[Asked, ClientResult] = field(default_factory=dict)
     failed: dict[Asked, str] = field(default_factory=dict)
 
@@ -53,6 +55,7 @@ class Evaluations:
         self._send = send
         self._open: dict[int, Pending] = {}
         self._sent = 0
+        self._send_again_at = 0.0
 
     @property
     def open(self) -> int:
@@ -102,7 +105,8 @@ class Evaluations:
             pending.failed[asked] = str(told.failure or told.outcome)
 
     def tick(self, now: float) -> list[int]:
-        """Freeze what is complete or late; the rounds that were frozen now."""
+        """Freeze what is complete or late; the rounds that were frozen now. Ask for what could not be asked."""
+        self._send_unsent(now)
         ready = [n for n, pending in sorted(self._open.items()) if pending.complete or now >= pending.deadline]
         frozen = []
         for round_number in ready:
@@ -118,6 +122,13 @@ class Evaluations:
         for round_number, pending in self._open.items():
             self._publish(round_number, pending)
 
+    def _send_unsent(self, now: float) -> None:
+        unsent = [(n, pending) for n, pending in self._open.items() if pending.unsent and now < pending.deadline]
+        if unsent and now >= self._send_again_at:
+            self._send_again_at = now + SEND_AGAIN_SECONDS
+            for round_number, pending in unsent:
+                self._publish(round_number, pending)
+
     def _asked(self) -> frozenset[Asked]:
         asked: set[Asked] = {("evaluate", client) for client in evaluating_clients(self._spec)}
         if self._spec.evaluate.held_out:
@@ -127,8 +138,10 @@ class Evaluations:
     def _publish(self, round_number: int, pending: Pending) -> None:
         left = sorted(pending.asked - pending.results.keys() - pending.failed.keys())
         messages = [self._round_job(round_number, pending.base, kind, client) for kind, client in left]
+        pending.unsent = True
         try:
             self._send(messages)
+            pending.unsent = False
         except BrokerError as error:
             log.warning("evaluation of round %d not asked: %s", round_number, error, extra={"job": self._spec.job})
 
