@@ -35,7 +35,7 @@ def print_outcome(store: ObjectStore, status: JobStatus, *, as_json: bool) -> No
     because = f": {status.reason}" if status.state != "done" else ""
     click.echo(f"\n{status.job} {status.state}, {rounds}{because}")
     for what, said in (*_numbers(status), *((what, places[name]) for name, what in _FILES if name in places)):
-        click.echo(f"  {what:<12} {said}")
+        click.echo(f"  {what:<12} {_from_here(said)}")
 
 
 def _numbers(status: JobStatus) -> list[tuple[str, str]]:
@@ -54,7 +54,13 @@ def _place(store: ObjectStore, key: str) -> str | None:
     path = store.local_path(key)
     if path is None:
         return key
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return str(path)
+
+
+def _from_here(place: str) -> str:
+    """A path in as few letters as a person needs; scripts get it whole."""
+    here = f"{Path.cwd()}/"
+    return place.removeprefix(here)
 
 
 def _folder(store: ObjectStore, status: JobStatus) -> str | None:
