@@ -79,7 +79,7 @@ class Session:
         with self._lock:
             self._alive = False
             waiting, self._waiting = self._waiting, set()
-        for answer in waiting:
+        for answer in list(waiting):  # each takes itself out of the set when it is settled
             settle(answer, error=_Lost("the connection broke"))
 
     def _run(self, act: Callable[[], object]) -> None:
@@ -165,8 +165,9 @@ class Link:
             session.post(lambda s=session, a=answer: question(s, a))  # type: ignore[misc]
             try:
                 return answer.result(max(0.0, deadline - time.monotonic()))
-            except _Lost:
-                continue
+            except _Lost as error:
+                if time.monotonic() >= deadline:
+                    raise BrokerUnavailable(f"{self.address} gave no answer in {seconds:.0f} s: {error}") from None
             except FutureTimeout:
                 raise BrokerUnavailable(f"{self.address} gave no answer in {seconds:.0f} s") from None
 

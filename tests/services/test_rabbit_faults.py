@@ -134,6 +134,21 @@ def test_a_publish_sends_again_what_a_cut_left_unconfirmed(
         assert {"first", *map(str, range(500))} == set(drain(consumer))
 
 
+def test_a_question_that_is_under_way_when_the_connection_breaks_is_asked_again(
+    through: RabbitBroker, proxy: FaultProxy, queue: str
+) -> None:
+    publish(through, queue, "a")
+    answers: list[tuple[int, int] | None] = []
+    asking = threading.Thread(target=lambda: answers.append(through.depth(queue)))
+    with proxy.stalled():
+        asking.start()
+        asking.join(0.5)  # the question is on its way, and gets no answer
+        proxy.cut()
+    asking.join(ARRIVES_SECONDS)
+    assert answers == [(1, 0)]
+    publish(through, queue, "b")
+
+
 def test_without_a_server_a_publish_is_unavailable_within_its_bound(
     through: RabbitBroker, proxy: FaultProxy, queue: str
 ) -> None:
