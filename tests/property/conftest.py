@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-FUZZ_EXAMPLES = 5_000  # of each test that names no number of its own
+FUZZ_EXAMPLES = 6_000  # of each test that names no number of its own
 
 settings.register_profile(
     "fuzz", max_examples=FUZZ_EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
