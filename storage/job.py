@@ -156,8 +156,9 @@ class JobSpec(_Section):
     @model_validator(mode="before")
     @classmethod
     def _count_sites(cls, fields: Any) -> Any:
-        if isinstance(fields, dict) and fields.get("sites") and "clients" not in fields:
-            return {**fields, "clients": len(fields["sites"])}
+        sites = fields.get("sites") if isinstance(fields, dict) else None
+        if isinstance(sites, list | tuple) and sites and "clients" not in fields:
+            return {**fields, "clients": len(sites)}
         return fields
 
     @model_validator(mode="after")

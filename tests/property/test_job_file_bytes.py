@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from warren.cli.jobfile import apply_options, read_job_file, resolve_job
@@ -82,6 +82,7 @@ def test_a_job_file_with_bytes_overwritten_is_a_job_or_a_mistake(judge: Judge, p
 
 
 @ONE_FOLDER
+@example(fields={"sites": 1})
 @given(fields=st.dictionaries(words, values, max_size=4))
 def test_any_values_are_a_job_or_a_mistake(judge: Judge, fields: dict[str, Any]) -> None:
     judge(write_toml({"task": "own.py"} | fields).encode())
