@@ -23,6 +23,7 @@ from .sending import Sending
 
 HELD_OUT = "held-out"  # the client's name where one trainer of a pool evaluates on the task's test data
 SEND_AGAIN_SECONDS = 5.0  # before what the broker did not take is sent again
+LOOK_SECONDS = 5.0  # between two looks for what another leader froze: trainers give no answer for that
 OPEN_MAX = 50  # evaluations under way: what is older is frozen with what it has
 
 log = logging.getLogger("warren.aggregator")
@@ -56,6 +57,7 @@ class Evaluations:
         self._open: dict[int, Pending] = {}
         self._sent = 0
         self._send_again_at = 0.0
+        self._look_at = 0.0
 
     @property
     def open(self) -> int:
@@ -107,6 +109,7 @@ class Evaluations:
     def tick(self, now: float) -> list[int]:
         """Freeze what is complete or late; the rounds that were frozen now. Ask for what could not be asked."""
         self._send_unsent(now)
+        elsewhere = self._frozen_elsewhere(now)
         ready = [n for n, pending in sorted(self._open.items()) if pending.complete or now >= pending.deadline]
         frozen = []
         for round_number in ready:
@@ -115,7 +118,7 @@ class Evaluations:
                 frozen.append(round_number)
             except StorageError as error:
                 log.warning("evaluation of round %d waits: %s", round_number, error, extra={"job": self._spec.job})
-        return frozen
+        return sorted([*elsewhere, *frozen])
 
     def again(self) -> None:
         """Redis was wiped: results may be lost, ask again for what is open."""
@@ -128,6 +131,21 @@ class Evaluations:
             self._send_again_at = now + SEND_AGAIN_SECONDS
             for round_number, pending in unsent:
                 self._publish(round_number, pending)
+
+    def _frozen_elsewhere(self, now: float) -> list[int]:
+        """Let go of what another leader froze meanwhile: an old one that did not yet know, or a new one."""
+        if not self._open or now < self._look_at:
+            return []
+        self._look_at = now + LOOK_SECONDS
+        before = keys.evaluation(self._spec.job, max(0, min(self._open) - 1))
+        try:
+            there = {info.key for info in self._house.store.list(keys.evaluations(self._spec.job), after=before)}
+        except StorageError:
+            return []
+        gone = [n for n in self._open if keys.evaluation(self._spec.job, n) in there]
+        for round_number in gone:
+            del self._open[round_number]
+        return gone
 
     def _asked(self) -> frozenset[Asked]:
         asked: set[Asked] = {("evaluate", client) for client in evaluating_clients(self._spec)}
