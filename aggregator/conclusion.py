@@ -11,6 +11,7 @@ from ..storage.errors import ObjectDamaged, ObjectMissing
 from ..storage.job import JobSpec
 from .ports import House
 from .record import Record
+from .spread import lower_is_better
 
 log = logging.getLogger("warren.aggregator")
 
@@ -87,5 +88,5 @@ def score_of(spec: JobSpec, evaluation: Evaluation) -> float | None:
     metrics = evaluation.validation
     name = spec.evaluate.best
     if name in metrics:
-        return -metrics[name] if name.startswith("loss") else metrics[name]
+        return -metrics[name] if lower_is_better(name) else metrics[name]
     return -metrics["loss"] if "loss" in metrics else None

@@ -19,6 +19,7 @@ _SERIES = {  # label: colour; told apart by people who see few colours (Okabe an
 _VALID, _LOST, _QUORUM = "#009e73", "#e0863f", "#24292f"
 _ROUNDS_MARKED = 30  # with more, marks hide the line
 _BARS_APART = 60  # with more, the gaps between them make stripes
+_DRAWN_MAX = 1e100  # a peer may say 1.7e308, and matplotlib's axes overflow there
 _ROUNDS_DRAWN = 2000  # bars, at most: more are thinner than a pixel
 
 Points = tuple[list[int], list[float]]
@@ -43,8 +44,10 @@ def curves_png(
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1.25))
     rounds = max([manifest.round for manifest in trained] + [e.round for e in evaluations] + [1])
-    _draw_lines(figure.add_subplot(grid[0, 0]), series, "loss", rounds)
-    _draw_lines(figure.add_subplot(grid[0, 1]), series, shown, rounds)
+    for column, name in enumerate(("loss", shown)):
+        axes = figure.add_subplot(grid[0, column])
+        _draw_spread(axes, evaluations, name)
+        _draw_lines(axes, series, name, rounds)
     _draw_clients(figure.add_subplot(grid[1, :]), trained, rounds)
     figure.suptitle(title[:100], x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK, parse_math=False)
     image = io.BytesIO()
@@ -53,7 +56,7 @@ def curves_png(
 
 
 def series_of(manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Points]]:
-    """label -> metric -> (rounds, values), finite values only."""
+    """label -> metric -> (rounds, values), only those that can be drawn."""
     ordered = sorted(evaluations, key=lambda evaluation: evaluation.round)
     return {
         "held out": _collect([(e.round, e.held_out) for e in ordered]),
@@ -66,17 +69,37 @@ def _collect(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, Point
     found: dict[str, Points] = {}
     for number, metrics in rows:
         for name, value in metrics.items():
-            if math.isfinite(value):
+            if _drawable(value):
                 rounds, values = found.setdefault(name, ([], []))
                 rounds.append(number)
                 values.append(value)
     return found
 
 
+def _drawable(value: float) -> bool:
+    return abs(value) <= _DRAWN_MAX  # false for NaN too
+
+
 def shown_metric(series: Mapping[str, Mapping[str, Points]], wanted: str) -> str:
     """What stands beside the loss: the metric that is wanted, or the first that there is."""
     names = {name for points in series.values() for name in points} - {"loss"}
     return wanted if wanted in names or not names else min(names)
+
+
+def _draw_spread(axes: Any, evaluations: Sequence[Evaluation], metric: str) -> None:
+    """The clients' middle half on their validation shares as a band, and their worst tenth as a thin line."""
+    found = [(e.round, e.spread[metric]) for e in evaluations if metric in e.spread]
+    found.sort(key=lambda one: one[0])
+    ordered = [(at, s) for at, s in found if s.clients > 1 and all(map(_drawable, (s.q1, s.q3, s.worst_decile)))]
+    if not ordered:
+        return
+    at = [number for number, _ in ordered]
+    colour = _SERIES["validation"]
+    middle = [s.q1 for _, s in ordered], [s.q3 for _, s in ordered]
+    axes.fill_between(at, *middle, color=colour, alpha=0.22, linewidth=0, label="clients' middle half")
+    worst = [s.worst_decile for _, s in ordered]
+    said = f"worst tenth of clients  {worst[-1]:.4g}"
+    axes.plot(at, worst, color=colour, linewidth=1.0, linestyle=(0, (4, 2)), label=said)
 
 
 def _draw_lines(axes: Any, series: Mapping[str, Mapping[str, Points]], metric: str, rounds: int) -> None:

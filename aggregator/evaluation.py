@@ -20,6 +20,7 @@ from .plan import evaluating_clients
 from .ports import House
 from .record import JSON
 from .sending import Sending
+from .spread import bounded_reasons, kept_rows, spreads
 
 HELD_OUT = "held-out"  # the client's name where one trainer of a pool evaluates on the task's test data
 SEND_AGAIN_SECONDS = 5.0  # before what the broker did not take is sent again
@@ -191,19 +192,20 @@ class Evaluations:
 
 
 def summarise(spec: JobSpec, round_number: int, pending: Pending, at: str) -> Evaluation:
-    """The document: means weighted by examples, each client's own numbers, and who is missing."""
+    """The document: means weighted by examples, their spread, each client's own numbers, and who is missing."""
     held = [r for (kind, _), r in sorted(pending.results.items()) if kind == "test" and r.examples]
     shares = {c: r for (kind, c), r in sorted(pending.results.items()) if kind == "evaluate" and r.examples}
     answered = pending.results.keys()
-    missing = {f"{kind} {client}": pending.failed.get((kind, client), "no answer in time")
-               for kind, client in sorted(pending.asked - answered)}  # fmt: skip
+    missing = [(f"{kind} {client}", pending.failed.get((kind, client), "no answer in time"))
+               for kind, client in sorted(pending.asked - answered)]  # fmt: skip
     return Evaluation(
         job=spec.job,
         round=round_number,
         held_out=weighted_metrics((r.examples, r.metrics) for r in held),
         held_out_examples=sum(r.examples for r in held),
         validation=weighted_metrics((r.examples, r.metrics) for r in shares.values()),
-        clients=shares,
-        missing=missing,
+        spread=spreads(shares),
+        clients=kept_rows(shares, spec.evaluate.best),
+        missing=bounded_reasons(missing),
         at=at,
     )

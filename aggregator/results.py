@@ -31,7 +31,8 @@ def metrics_csv(manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]
     """One row a round, in order, round 0 included: who took part, and each metric where it is known.
 
     Columns: round, asked, quorum, valid, rejected, failed, silent, examples, seconds, then train_<metric>,
-    validation_<metric> and held_out_<metric> by name. An empty field: not measured.
+    validation_<metric> and held_out_<metric> by name, then of each metric its spread over the clients'
+    validation shares, clients_<metric>_min to _worst_decile. An empty field: not measured.
     """
     evaluated = {evaluation.round: evaluation for evaluation in evaluations}
     rows = [_row(manifest, evaluated.get(manifest.round)) for manifest in by_round(manifests)]
@@ -45,7 +46,8 @@ def metrics_csv(manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]
 
 
 _FIRST = ("round", "asked", "quorum", "valid", "rejected", "failed", "silent", "examples", "seconds")
-_GROUPS = ("train_", "validation_", "held_out_")
+_GROUPS = ("train_", "validation_", "held_out_", "clients_")
+SPREAD = ("min", "q1", "median", "q3", "max", "deviation", "worst_decile")
 
 
 def by_round(manifests: Sequence[Manifest]) -> list[Manifest]:
@@ -68,4 +70,6 @@ def _row(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, str]:
     if evaluation is not None:
         row |= {f"validation_{name}": repr(value) for name, value in evaluation.validation.items()}
         row |= {f"held_out_{name}": repr(value) for name, value in evaluation.held_out.items()}
+        for name, spread in evaluation.spread.items():
+            row |= {f"clients_{name}_{part}": repr(getattr(spread, part)) for part in SPREAD}
     return row

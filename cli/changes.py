@@ -36,7 +36,7 @@ def changes(before: JobStatus | None, after: JobStatus) -> Iterator[Change]:
             yield _evaluated(after, result)
     for warning in after.warnings:
         if before is None or warning not in before.warnings:
-            yield Change("warning", f"waits: {warning}", {"text": warning})
+            yield Change("warning", f"! {warning}", {"text": warning})
     if before is None or before.state != after.state:
         yield _state(after)
 
@@ -92,6 +92,7 @@ def _evaluated(status: JobStatus, result: RoundResult) -> Change:
         "round": result.number,
         "held_out": evaluation.held_out,
         "validation": evaluation.validation,
+        "spread": {name: spread.model_dump() for name, spread in evaluation.spread.items()},
         "missing": evaluation.missing,
     }
     return Change("evaluation", text, facts)

@@ -83,6 +83,7 @@ def _numbers(status: JobStatus) -> Iterator[tuple[str, float | int]]:
     if last is not None:
         yield from ((f"held-out {name}", value) for name, value in sorted(last.held_out.items()))
         yield from ((f"validation {name}", value) for name, value in sorted(last.validation.items()))
+        yield from ((f"worst tenth {name}", s.worst_decile) for name, s in sorted(last.spread.items()) if s.clients > 1)
     elif status.results:
         metrics = status.results[-1].manifest.metrics
         yield from ((f"training {name}", value) for name, value in sorted(metrics.items()))

@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ..storage.documents import Evaluation
 from .pace import Traffic, client_seconds, late, traffic
 from .status import JobStatus
 from .tables import size_text
@@ -81,6 +82,8 @@ def _rows(status: JobStatus) -> RenderableType:
         rows.add_row("updates", _traffic(moved))
     for name in _curve_names(status):
         rows.add_row(name, _curve(status, name))
+    if unequal := _spread(status):
+        rows.add_row("spread", unequal)
     if trouble := _trouble(status):
         rows.add_row("trouble", trouble)
     return rows
@@ -179,6 +182,13 @@ def _curve(status: JobStatus, name: str) -> Text:
     return text
 
 
+def _spread(status: JobStatus) -> Text | None:
+    """How unequal the clients are served, by the metric that chooses the best model: `spread_text`."""
+    evaluation = status.last_evaluation
+    told = evaluation and spread_text(evaluation, status.spec.evaluate.best)
+    return Text(told) if told else None
+
+
 def _trouble(status: JobStatus) -> Text | None:
     """Who failed, was rejected or stayed silent in the last round."""
     if not status.results:
@@ -205,6 +215,16 @@ def curve(values: Sequence[float], width: int) -> str:
     steps = len(_BARS) - 1
     heights = (round((value - low) / (high - low) * steps) if high > low else steps // 2 for value in shown)
     return "".join(_BARS[height] for height in heights).ljust(width)
+
+
+def spread_text(evaluation: Evaluation, metric: str) -> str:
+    """`accuracy 0.71 to 0.98, worst tenth 0.73 (c003)`; empty where no two clients reported a metric."""
+    name = metric if metric in evaluation.spread else "loss"
+    spread = evaluation.spread.get(name)
+    if spread is None or spread.clients < 2:
+        return ""
+    between = f"{name} {spread.min:.4g} to {spread.max:.4g} over {spread.clients} clients"
+    return f"{between}, worst tenth {spread.worst_decile:.4g} ({spread.worst})"
 
 
 def some(names: Iterable[str], most: int = NAMES_SHOWN) -> str:

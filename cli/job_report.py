@@ -11,6 +11,7 @@ import click
 
 from ..aggregator.holding import most_held
 from ..aggregator.record import Record
+from ..aggregator.results import SPREAD
 from ..storage import keys
 from ..storage.documents import Control, read_document
 from ..storage.errors import ObjectMissing, StorageError
@@ -86,6 +87,7 @@ def print_job(view: View, job: str, *, as_json: bool) -> None:
     click.echo(f"\n{_settings(status.spec)}")
     if status.results:
         print_table(*_round_table(status))
+    _print_spread(status)
     _print_trouble(status)
     for _, control in controls:
         click.echo(f"{control.at}  {control.command} ({control.by or 'aggregator'}) {control.reason}".rstrip())
@@ -147,6 +149,20 @@ def _round_row(result: RoundResult, names: list[str]) -> list[str]:
         size_text(result.update_bytes),
         manifest.reason.partition(":")[0][:REASON_SHOWN],  # the numbers after it stand in their columns
     ]
+
+
+def _print_spread(status: JobStatus) -> None:
+    """How unequal the last evaluated model serves the clients, metric by metric."""
+    last = status.last_evaluation
+    if last is None or not any(spread.clients > 1 for spread in last.spread.values()):
+        return
+    header = [f"clients, {last.round}", "min", "q1", "median", "q3", "max", "std", "worst tenth"]
+    rows = [
+        [name, *(f"{getattr(spread, part):.3g}" for part in SPREAD), spread.worst]
+        for name, spread in last.spread.items()
+    ]
+    click.echo()
+    print_table([*header, "worst"], rows)
 
 
 def _print_trouble(status: JobStatus) -> None:

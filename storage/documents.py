@@ -87,6 +87,20 @@ class ClientResult(_Document):
     metrics: Metrics
 
 
+class Spread(_Document):
+    """One metric over the clients of an evaluation, each counting alike; see `aggregator.spread`."""
+
+    clients: Annotated[int, Field(ge=1)]  # that report it
+    min: float
+    q1: float
+    median: float
+    q3: float
+    max: float
+    deviation: float  # standard, of the population
+    worst_decile: float  # mean of the worst tenth of them
+    worst: Name
+
+
 class Evaluation(_Document):
     """What came of evaluating one checkpoint."""
 
@@ -95,7 +109,8 @@ class Evaluation(_Document):
     held_out: Metrics = Field(default_factory=dict)
     held_out_examples: int = 0
     validation: Metrics = Field(default_factory=dict)  # weighted by examples over the clients
-    clients: dict[str, ClientResult] = Field(default_factory=dict)
+    spread: Annotated[dict[str, Spread], Field(max_length=64)] = Field(default_factory=dict)  # of validation
+    clients: dict[str, ClientResult] = Field(default_factory=dict)  # of too many, the worst
     missing: dict[str, Text] = Field(default_factory=dict)
     at: str = ""
 
