@@ -26,15 +26,21 @@ class Conclusion:
         self._best: float | None = None
         self._best_known = False
 
-    def keep_best(self, rounds: Iterable[int]) -> None:
-        """Copy the checkpoint to `best.safetensors` for each of these evaluated rounds that beats all before."""
+    def keep_best(self, rounds: Iterable[int]) -> int | None:
+        """Copy the checkpoint to `best.safetensors` for each of these evaluated rounds that beats all before.
+
+        Returns:
+            The last round that did.
+        """
+        best = None
         for round_number in rounds:
             self._remember_best(before=round_number)
             key = keys.evaluation(self._spec.job, round_number)
             score = score_of(self._spec, read_document(Evaluation, self._house.store.read(key), key))
             if score is not None and (self._best is None or score > self._best):
                 self._copy_best(round_number)
-                self._best = score
+                self._best, best = score, round_number
+        return best
 
     def conclude(self) -> None:
         """Write `final.safetensors`, once."""

@@ -103,6 +103,7 @@ class Leader:
         if not self._patiently(self._record.committed, highest):
             write_checkpoint(self._house, self._spec, self._record, manifest, self._patiently, self._halt)
         self._patiently(self._evaluations.resume, range(highest + 1))
+        self._house.label(self._spec, "evaluated", highest)  # another may have died just before it did
         return highest + 1
 
     def _lead_round(self, number: int, flowing: bool) -> bool:
@@ -178,13 +179,18 @@ class Leader:
             self._patiently(self._evaluations.begin, self._to_evaluate.pop(0))
         if self._evaluations.open:
             frozen = self._patiently(lambda: self._evaluations.tick(self._house.ledger.now()))
-            self._patiently(self._conclusion.keep_best, frozen)
+            for number in frozen:
+                self._house.label(self._spec, "evaluated", number)
+            best = self._patiently(self._conclusion.keep_best, frozen)
+            if best is not None:
+                self._house.label(self._spec, "best", best)
 
     def _advance(self, manifest: Manifest) -> None:
         try:
             self._hearing.trim()
         except Exception as error:
             log.warning("stream not trimmed: %s", error, extra={"job": self._spec.job})
+        self._house.label(self._spec, "committed", manifest.round)
         self._to_evaluate.append(manifest.round)  # begun when the next round is out
         self._committed(self._spec, manifest.round)
 
@@ -211,6 +217,7 @@ class Leader:
             self._patiently.check()
             self._evaluate(events)
         self._patiently(self._conclusion.conclude)
+        self._house.label(self._spec, "final", self._spec.rounds)
         self._patiently(self._conclusion.lay_out)
         reason = f"{self._spec.rounds} rounds"
         done = Control(command="done", reason=reason, by=f"aggregator {self._house.name}", at=self._house.wall_clock())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ..broker.completions import NewsItem
 from ..broker.messages import Completion
@@ -14,6 +14,8 @@ from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
 from ..storage.objects import ObjectStore
 from ..storage.ports import Ledger
+
+Stage = Literal["committed", "evaluated", "best", "final"]  # how far a model got
 
 
 class UpdateRejected(Exception):
@@ -109,3 +111,5 @@ class House:
     draw: Callable[[JobSpec, Sequence[Manifest], Sequence[Evaluation]], Mapping[str, tuple[bytes, str]]]
     # ^ the derived files of a job: name -> (bytes, content type)
     map: Map = map
+    label: Callable[[JobSpec, Stage, int], None] = lambda spec, stage, round_number: None
+    # ^ told that the model of a round got so far; returns at once and raises nothing

@@ -22,6 +22,7 @@ from ..storage.ports import Ledger
 from .collecting import Collecting
 from .dead_letters import DeadLetters
 from .finding import Finding
+from .labelling import Labelling
 from .leader import Leader
 from .leases import Lease, Leases
 from .ports import House, News, Numbers, Stop
@@ -61,8 +62,9 @@ class Aggregator:
         nonce = secrets.token_hex(16)
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="warren-read")
         self._pool = pool
+        numbers, self._labelling = _numbers(store, scratch), Labelling(store)
         self._house = House(
-            store, broker, news, ledger, _numbers(store, scratch), name, nonce, _wall_clock, _draw, pool.map
+            store, broker, news, ledger, numbers, name, nonce, _wall_clock, _draw, pool.map, self._labelling.told
         )
         self._lease_seconds = lease_seconds
         self._threads: list[threading.Thread] = []
@@ -76,6 +78,7 @@ class Aggregator:
             for thread in self._threads:
                 thread.join()
             self._pool.shutdown(wait=True, cancel_futures=True)
+            self._labelling.close()
 
     def _spawn(self, name: str, work: Callable[[], None]) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]

@@ -11,12 +11,14 @@ from pathlib import Path
 from .body import Body
 from .disk_errors import disk_answers
 from .errors import ObjectDamaged, ObjectMissing, StorageRefused
+from .labels import check_labels
 from .object_rules import check_key, check_metadata, check_prefix
 from .objects import DOCUMENT_BYTES_MAX, OBJECT_BYTES_MAX, ObjectInfo
 from .s3_address import S3Address
 from .s3_bucket import Bucket
 from .s3_download import Download
 from .s3_errors import ConditionFailed, TryAgain
+from .s3_labels import put_labels
 from .s3_multipart import Multipart
 from .s3_requests import RETRY_SECONDS_MAX, Requests
 from .s3_space import minio_space
@@ -142,6 +144,10 @@ class S3Store:
     def delete(self, key: str) -> None:
         with contextlib.suppress(ObjectMissing):
             self._requests.ask_patiently("DELETE", check_key(key))
+
+    def label(self, key: str, labels: Mapping[str, str]) -> None:
+        """Let the object have these tags, and no others."""
+        put_labels(self._requests, check_key(key), check_labels(labels))
 
     def space(self) -> Space | None:
         """The room that is left, where this is MinIO and the credentials may ask."""

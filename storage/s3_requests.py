@@ -128,7 +128,14 @@ class Requests:
         return response.headers, answer
 
     def ask_patiently(
-        self, method: str, key: str, *, query: str = "", document: bytes = b"", limit: int = ERROR_BYTES_MAX
+        self,
+        method: str,
+        key: str,
+        *,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        document: bytes = b"",
+        limit: int = ERROR_BYTES_MAX,
     ) -> tuple[Mapping[str, str], bytes]:
         """As `ask`, again and again within the bound: for requests that may be carried out twice."""
         body = [memoryview(document)] if document else None
@@ -136,7 +143,7 @@ class Requests:
         patience = self.patience()
         while True:
             try:
-                return self.ask(method, key, query=query, body=body, size=size, limit=limit)
+                return self.ask(method, key, query=query, headers=headers, body=body, size=size, limit=limit)
             except TryAgain as error:
                 patience.wait(error)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from minio import Minio
+from servers.s3_server import ACCESS_KEY, SECRET_KEY
 from services.fleet import Fleet
 from services.tasks import EXTENDING, write_job
 
@@ -36,6 +38,23 @@ def test_two_trainer_processes_over_real_servers_give_the_bytes_of_an_embedded_r
     staffed.until(lambda: staffed.store.stat(keys.derived(job, "curves.png")) is not None, "the curves")
     made = {info.key.removeprefix(keys.job_prefix(job)) for info in staffed.store.list(keys.job_prefix(job))}
     assert {"final.safetensors", "best.safetensors", "metrics.csv", "curves.png"} <= made
+    labelled = {"checkpoints/round-00003": "evaluated", "final": "final", "best": "best"}
+    for name, state in labelled.items():
+        staffed.until(lambda name=name, state=state: _state(staffed, job, name) == state, f"{name} says {state}")
+
+
+def _state(fleet: Fleet, job: str, name: str) -> str | None:
+    """What the tags of a model say."""
+    place = fleet.servers.s3.url.partition("://")[2]
+    client = Minio(place, access_key=ACCESS_KEY, secret_key=SECRET_KEY, secure=False)
+    found = (
+        client.get_object_tags(
+            bucket_name=fleet.environment["WARREN_S3_BUCKET"], object_name=f"jobs/{job}/{name}.safetensors"
+        )
+        or {}
+    )
+    assert "round" in found or not found
+    return found.get("state")
 
 
 def test_watch_follows_a_job_to_its_end(staffed: Fleet, tmp_path: Path) -> None:

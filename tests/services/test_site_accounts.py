@@ -137,6 +137,8 @@ STORE_REFUSALS: dict[str, Callable[[S3Store], object]] = {
     "writes B's client state": lambda store: store.create(keys.client_state(JOB, B, 1, "x2"), b"mine"),
     "makes a checkpoint": lambda store: store.create(keys.checkpoint(JOB, 2), b"mine"),
     "overwrites a checkpoint": lambda store: store.replace(keys.checkpoint(JOB, 1), b"mine", tag="any"),
+    "labels a checkpoint": lambda store: store.label(keys.checkpoint(JOB, 1), {"state": "final"}),
+    "labels its own update": lambda store: store.label(_own_update(), {"state": "best"}),
     "makes a manifest": lambda store: store.create(keys.manifest(JOB, 2), b"mine"),
     "commands a job": lambda store: store.create(keys.control(JOB, 1), b"mine"),
     "hides among commands": lambda store: store.create(f"jobs/{JOB}/control/clients/{A}/00002.json", b"mine"),
