@@ -17,12 +17,13 @@ from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
 from ..storage.tensors import Header, digest_file, read_header
-from .checkpoint import fold_for, weight_of, write_checkpoint
+from .checkpoint import fold_for, write_checkpoint
 from .fold import GROUP_MAX, Fold, Incoming
 from .intake import examine, max_bytes
 from .layout import read_layout
 from .ports import UpdateRejected
 from .spool import SPOOL_BYTES_MAX, Spool, TooLarge
+from .staleness import weight_of
 
 CONTENT_TYPE = "application/vnd.safetensors"  # none that a store would try to compress
 
@@ -113,7 +114,7 @@ class Averaging:
             manifest,
             base,
             None if first else self._optimizer(desk, spec, round_number - 1),
-            lambda entry: desk.spool.path(_key(spec, round_number, entry), entry.size),
+            lambda entry: desk.spool.path(_key(spec, manifest.round_of(entry), entry), entry.size),
             desk.fold,
             out,
             optimizer_out,
@@ -196,7 +197,7 @@ class Averaging:
 
 def _incoming(desk: Desk, spec: JobSpec, round_number: int, entry: Entry) -> Incoming:
     path = desk.spool.path(_key(spec, round_number, entry), entry.size)
-    return Incoming(entry.client, entry.attempt, path, weight_of(spec, entry.examples))
+    return Incoming(entry.client, entry.attempt, path, weight_of(spec, entry))
 
 
 def _key(spec: JobSpec, round_number: int, entry: Entry) -> str:

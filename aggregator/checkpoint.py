@@ -15,6 +15,8 @@ from ..storage.tensors import FLOATING, Written, digest_file, read_header, shown
 from ..storage.torch_tensors import map_file, save
 from .fold import Fold, Incoming
 from .layout import Layout, read_layout
+from .merging import merge
+from .staleness import staleness, weight_of
 from .strategies.average import Average, Tensors
 from .strategies.registry import accumulates_double, load, options_of
 
@@ -42,11 +44,6 @@ def read_start(path: Path) -> Start:
 def fold_for(spec: JobSpec, layout: Layout) -> Fold:
     """The sum that a job's rounds are folded in: make it once, `reset` it from round to round."""
     return Fold(layout, double=accumulates_double(spec))
-
-
-def weight_of(spec: JobSpec, examples: int) -> int:
-    """How much an update counts."""
-    return examples if spec.strategy.weighting == "examples" else 1
 
 
 def write_checkpoint(
@@ -82,6 +79,7 @@ def write_checkpoint(
         return _write_first(_checked(entry, update_path(entry), examined), out), None
     start = read_start(base_path)
     averages = _averages(spec, manifest, start.layout, fold, update_path, examined)
+    merge(spec, manifest, averages, start.tensors, start.layout.trainable)
     state, new = _step(spec, manifest.round, start, averages, optimizer_path)
     _check_finite(new)
     written_state = None
@@ -113,12 +111,13 @@ def _averages(
     if fold.spent or fold.folded != order[: len(fold.folded)]:
         fold.reset()
     left = manifest.entries[len(fold.folded) :]
-    fold.add(_incoming(spec, left, layout, update_path, examined))
+    fold.add(_incoming(spec, manifest, left, layout, update_path, examined))
     return fold.result()
 
 
 def _incoming(
     spec: JobSpec,
+    manifest: Manifest,
     entries: tuple[Entry, ...],
     layout: Layout,
     update_path: Callable[[Entry], Path],
@@ -129,7 +128,7 @@ def _incoming(
         difference = read_layout(read_header(path), checkpoint=False).same_as(layout)
         if difference:
             raise ObjectDamaged(f"update of {entry.client} ({entry.attempt}): {difference}")
-        yield Incoming(entry.client, entry.attempt, path, weight_of(spec, entry.examples))
+        yield Incoming(entry.client, entry.attempt, path, weight_of(spec, entry, staleness(manifest, entry)))
 
 
 def _checked(entry: Entry, path: Path, examined: Collection[str]) -> Path:

@@ -55,7 +55,7 @@ class Incoming:
     client: str
     attempt: str
     path: Path
-    weight: int
+    weight: float  # above 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +244,6 @@ def _items(spec: TensorSpec) -> int:
     return (spec.end - spec.start) // DTYPES[spec.dtype]
 
 
-def _exact(weight: int, dtype: torch.dtype) -> float:
+def _exact(weight: float, dtype: torch.dtype) -> float:
     """The weight as `add_` will use it, so that equal updates average to themselves within the bound."""
     return float(np.float32(weight)) if dtype == torch.float32 else float(weight)

@@ -86,8 +86,9 @@ class Verifying:
         job, number = self._spec.job, manifest.round
         if number and self._store.stat(keys.checkpoint(job, number - 1)) is None:
             return f"the checkpoint of round {number - 1}, from which it started, is gone"
-        held = {info.key for info in self._store.list(keys.updates(job, number))}
-        gone = [entry.client for entry in manifest.entries if self._key(number, entry) not in held]
+        rounds = sorted({manifest.round_of(entry) for entry in manifest.entries})
+        held = {info.key for each in rounds for info in self._store.list(keys.updates(job, each))}
+        gone = [entry.client for entry in manifest.entries if self._key(manifest, entry) not in held]
         if not gone:
             return ""
         if len(gone) == len(manifest.entries):
@@ -111,7 +112,7 @@ class Verifying:
             manifest,
             self._path(keys.checkpoint(self._spec.job, before)) if before >= 0 else None,
             self._path(keys.optimizer(self._spec.job, before)) if before >= 0 else None,
-            lambda entry: self._spool.path(self._key(manifest.round, entry), entry.size),
+            lambda entry: self._spool.path(self._key(manifest, entry), entry.size),
             None,
             self._spool.own("checkpoint.again"),
             self._spool.own("optimizer.again"),
@@ -127,8 +128,8 @@ class Verifying:
         path = self._path(key)
         return None if path is None else digest_file(path)
 
-    def _key(self, number: int, entry: Entry) -> str:
-        return keys.update(self._spec.job, number, entry.source, entry.client, entry.attempt)
+    def _key(self, manifest: Manifest, entry: Entry) -> str:
+        return keys.update(self._spec.job, manifest.round_of(entry), entry.source, entry.client, entry.attempt)
 
 
 def _no_checkpoint(number: int, last: bool) -> Verdict:

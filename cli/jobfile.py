@@ -15,6 +15,7 @@ from typing import Any
 from ..aggregator.strategies.checking import check as check_strategy
 from ..storage.errors import SpecInvalid
 from ..storage.job import EvaluateSpec, JobSpec, StrategySpec, TrainSpec, make_spec, seconds
+from ..storage.schedule import ScheduleSpec
 from ..trainer.task import shipped_names
 from .lazy import nearest
 from .task_source import TaskSource, find_task, shipped_job_file
@@ -28,6 +29,7 @@ TOP = tuple(_SPANS.get(name, name) for name in JobSpec.model_fields if name not 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "train": tuple(TrainSpec.model_fields),
     "evaluate": tuple(_SPANS.get(name, name) for name in EvaluateSpec.model_fields),
+    "schedule": tuple(ScheduleSpec.model_fields),
 }
 FREE = ("strategy", "params", "data")  # tables whose further keys are options of their own
 Path_ = tuple[str, ...]

@@ -35,6 +35,9 @@ class Plan(_Document):
     wanted: Annotated[int, Field(ge=1)]  # n: the round may close at the n-th valid update
     quorum: Annotated[int, Field(ge=1)]
     base: Base | None = None
+    # Asynchronous schedules, where `round` is the version to be made and `clients` are all who are out:
+    bases: dict[Name, int] = Field(default_factory=dict)  # the version each started from, if not the last
+    clocks: dict[Name, int] = Field(default_factory=dict)  # ssp: how many updates of each have counted
 
 
 class Entry(_Document):
@@ -48,6 +51,7 @@ class Entry(_Document):
     examples: Annotated[int, Field(ge=0)]
     metrics: Metrics = Field(default_factory=dict)
     facts: dict[str, str] = Field(default_factory=dict)  # torch build, CPU capability, threads, seconds
+    base: Annotated[int, Field(ge=0)] | None = None  # the version it started from, if not the round's own start
 
 
 class Manifest(_Document):
@@ -69,6 +73,10 @@ class Manifest(_Document):
     frozen_at: str = ""  # the writer's wall clock, for people
     versions: dict[str, str] = Field(default_factory=dict)
     forked_from: dict[str, str] = Field(default_factory=dict)  # round 0 of a fork: job, round, digests
+
+    def round_of(self, entry: Entry) -> int:
+        """The round that the client was asked in: its update stands there, and no client has two of one round."""
+        return self.round if entry.base is None else entry.base + 1
 
 
 class Control(_Document):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ObjectDamaged, SpecInvalid
+from .schedule import ScheduleSpec, check, fill_in
 
 CLIENTS_MAX = 100_000
 ROUNDS_MAX = 99_999
@@ -112,6 +113,7 @@ class JobSpec(_Section):
     train: TrainSpec = TrainSpec()
     strategy: StrategySpec = StrategySpec()
     evaluate: EvaluateSpec = EvaluateSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
     params: Options = Field(default_factory=dict)  # arguments of the task's model()
     data: Options = Field(default_factory=dict)  # arguments of the task's data() beside the client
     submitted: Annotated[str, Field(max_length=64)] = ""  # the submitter's wall clock, for people
@@ -155,6 +157,11 @@ class JobSpec(_Section):
 
     @model_validator(mode="before")
     @classmethod
+    def _fill_in(cls, fields: Any) -> Any:
+        return fill_in(fields) if isinstance(fields, dict) else fields
+
+    @model_validator(mode="before")
+    @classmethod
     def _count_sites(cls, fields: Any) -> Any:
         sites = fields.get("sites") if isinstance(fields, dict) else None
         if isinstance(sites, list | tuple) and sites and "clients" not in fields:
@@ -174,6 +181,7 @@ class JobSpec(_Section):
                 f"(clients {len(self.client_names)} x fraction {self.fraction:g}). Lower quorum, or raise fraction."
             )
         keep_rule(self.keep_checkpoints)
+        check(self.schedule, self)
         return self
 
 

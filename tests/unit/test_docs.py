@@ -19,6 +19,7 @@ from warren.cli import context
 from warren.cli.jobfile import FREE, as_job_file, resolve_job, start_draft
 from warren.cli.main import cli
 from warren.storage.job import EvaluateSpec, JobSpec, StrategySpec, TrainSpec
+from warren.storage.schedule import ScheduleSpec
 from warren.trainer import partition
 from warren.trainer.task import Client, load_task, shipped_names
 from warren.trainer.task_calls import build_model, client_data
@@ -67,12 +68,18 @@ def job_file_defaults() -> dict[str, str]:
     spec = JobSpec.model_validate({"job": "x", "task": task})
     written = tomllib.loads(as_job_file(spec))
     defaults = {"task": NO_DEFAULT, "sites": NO_DEFAULT}
-    sections = {"": JobSpec, "train.": TrainSpec, "strategy.": StrategySpec, "evaluate.": EvaluateSpec}
+    sections = {
+        "": JobSpec,
+        "train.": TrainSpec,
+        "strategy.": StrategySpec,
+        "evaluate.": EvaluateSpec,
+        "schedule.": ScheduleSpec,
+    }
     for prefix, kind in sections.items():
         for field in kind.model_fields:
             name = {"deadline_seconds": "deadline"}.get(field, field)
             table = written.get(prefix[:-1], {}) if prefix else written
-            if prefix or name not in ("version", "job", "task", "submitted", "train", "evaluate", *FREE):
+            if prefix or name not in ("version", "job", "task", "submitted", "train", "evaluate", "schedule", *FREE):
                 defaults[prefix + name] = toml(table[name]) if name in table else NO_DEFAULT
     return {**{key: value for key, value in defaults.items() if key != "strategy.options"}, "params": "", "data": ""}
 
@@ -125,7 +132,11 @@ def variables_in_code() -> set[str]:
 
 
 def test_every_key_of_the_job_file_is_documented_once_with_its_default() -> None:
-    rows = [row for heading in ("The job", "[train]", "[strategy]", "[evaluate]") for row in rows_of(CONFIG, heading)]
+    rows = [
+        row
+        for heading in ("The job", "[train]", "[strategy]", "[evaluate]", "[schedule]")
+        for row in rows_of(CONFIG, heading)
+    ]
     expected = job_file_defaults()
     agree(once([row[0] for row in rows]), set(expected), CONFIG)
     assert {row[0]: row[1] for row in rows} == expected
