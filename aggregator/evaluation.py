@@ -14,7 +14,7 @@ from ..storage import keys
 from ..storage.documents import Base, ClientResult, Evaluation, write_document
 from ..storage.errors import ObjectMissing, StorageError
 from ..storage.job import JobSpec
-from .account import weighted_metrics
+from .answers import Answer, merged_metrics
 from .carrying import outgoing
 from .plan import evaluating_clients
 from .ports import House
@@ -40,7 +40,7 @@ class Pending:
     asked: frozenset[Asked]
     deadline: float
     unsent: bool = False  # the broker did not take it all
-    results: dict[Asked, ClientResult] = field(default_factory=dict)
+    results: dict[Asked, Answer] = field(default_factory=dict)
     failed: dict[Asked, str] = field(default_factory=dict)
 
     @property
@@ -102,7 +102,7 @@ class Evaluations:
         if pending is None or asked not in pending.asked or asked in pending.results:
             return
         if told.outcome == "evaluated":
-            pending.results[asked] = ClientResult(examples=told.examples, metrics=told.metrics)
+            pending.results[asked] = Answer(told.examples, told.metrics, told.counts, told.counted)
             pending.failed.pop(asked, None)
         elif told.outcome in ("failed", "dead"):
             pending.failed[asked] = str(told.failure or told.outcome)
@@ -192,20 +192,21 @@ class Evaluations:
 
 
 def summarise(spec: JobSpec, round_number: int, pending: Pending, at: str) -> Evaluation:
-    """The document: means weighted by examples, their spread, each client's own numbers, and who is missing."""
+    """The document: metrics as over all examples, their spread, each client's own numbers, and who is missing."""
     held = [r for (kind, _), r in sorted(pending.results.items()) if kind == "test" and r.examples]
     shares = {c: r for (kind, c), r in sorted(pending.results.items()) if kind == "evaluate" and r.examples}
+    rows = {c: ClientResult(examples=r.examples, metrics=r.metrics) for c, r in shares.items()}
     answered = pending.results.keys()
     missing = [(f"{kind} {client}", pending.failed.get((kind, client), "no answer in time"))
                for kind, client in sorted(pending.asked - answered)]  # fmt: skip
     return Evaluation(
         job=spec.job,
         round=round_number,
-        held_out=weighted_metrics((r.examples, r.metrics) for r in held),
+        held_out=merged_metrics(held),
         held_out_examples=sum(r.examples for r in held),
-        validation=weighted_metrics((r.examples, r.metrics) for r in shares.values()),
-        spread=spreads(shares),
-        clients=kept_rows(shares, spec.evaluate.best),
+        validation=merged_metrics(shares.values()),
+        spread=spreads(rows),
+        clients=kept_rows(rows, spec.evaluate.best),
         missing=bounded_reasons(missing),
         at=at,
     )

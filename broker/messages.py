@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import MessageUnreadable
 
@@ -15,6 +15,7 @@ MESSAGE_BYTES_MAX = 1 << 20  # RabbitMQ 4 refuses above 16 MiB; ours are under 4
 METRICS_MAX = 64
 TEXT_MAX = 16_384
 SET_ASIDE_MAX = 64
+COUNTS_MAX = 16_384  # numbers in the counts of one evaluation: AUROC of 32 classes has 12,864
 ITEMS_MAX = 256  # of any list or map in a message: msgpack makes room for as many as a header claims
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
@@ -22,7 +23,10 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Source = Annotated[str, Field(pattern=r"^(site|pool)\.[a-z0-9-]{1,63}$")]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 RoundNumber = Annotated[int, Field(ge=0, le=99_999)]
-Metrics = Annotated[dict[Annotated[str, Field(max_length=63)], float], Field(max_length=METRICS_MAX)]
+MetricName = Annotated[str, Field(max_length=63)]
+Metrics = Annotated[dict[MetricName, float], Field(max_length=METRICS_MAX)]
+CountsOfOne = Annotated[list[int | float], Field(max_length=ITEMS_MAX)]
+Counts = Annotated[dict[Annotated[str, Field(max_length=80)], CountsOfOne], Field(max_length=ITEMS_MAX)]
 Kind = Literal["init", "train", "evaluate", "test"]  # evaluate: the client's validation share; test: held-out data
 
 
@@ -108,8 +112,17 @@ class Completion(_Message):
     size: Count = 0
     examples: Count = 0  # of an evaluation
     metrics: Metrics = Field(default_factory=dict)  # of an evaluation
+    counts: Counts = Field(default_factory=dict)  # of an evaluation: what its metrics follow from
+    counted: Annotated[tuple[MetricName, ...], Field(strict=False, max_length=METRICS_MAX)] = ()  # made of counts
     failure: Failure | None = None
     trainer: Annotated[str, Field(max_length=255)] = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Completion:
+        numbers = sum(map(len, self.counts.values()))
+        if numbers > COUNTS_MAX:
+            raise ValueError(f"{numbers} counts; at most {COUNTS_MAX}")
+        return self
 
 
 _M = TypeVar("_M", bound=_Message)

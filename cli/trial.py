@@ -25,7 +25,7 @@ from ..trainer.optimizers import spare_the_compiler
 from ..trainer.process_child import choose_device
 from ..trainer.seeds import seed_of
 from ..trainer.task import Client, load_task
-from ..trainer.task_calls import build_model, client_data, held_out_data
+from ..trainer.task_calls import build_model, client_data, held_out_data, wanted_metrics
 from .task_source import TaskSource
 
 TIMED_STEPS = 5  # the median of them, after one that warms up
@@ -129,9 +129,9 @@ class Trial:
 
     def _measured(self, model: nn.Module, dataset: Dataset[Any], setting: Setting) -> dict[str, float]:
         """The loss and the metrics on the first batch."""
-        metrics = self._task.function("metrics")
+        wanted = wanted_metrics(self._task, self._spec.evaluate)
         first = self._first(dataset)
-        return dict(evaluate(model, first, setting, batch_size=length(first), metrics=metrics).metrics)
+        return dict(evaluate(model, first, setting, batch_size=length(first), wanted=wanted).metrics)
 
     def _outputs(self, model: nn.Module, batch: Batch) -> str:
         with torch.no_grad(), self._setting().precision():

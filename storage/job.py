@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .counting import family, no_such_metric
 from .errors import ObjectDamaged, SpecInvalid
 from .schedule import ScheduleSpec, check, fill_in
 
@@ -82,9 +83,18 @@ class EvaluateSpec(_Section):
     clients: Annotated[int, Field(ge=0, le=CLIENTS_MAX)] = 20  # on the validation share of at most so many
     share: Annotated[float, Field(ge=0, le=0.9)] = 0.1  # of each client's examples, kept from training
     held_out: bool = True  # the task's test_data, where it has one
+    metrics: Annotated[tuple[Annotated[str, Field(max_length=63)], ...], Field(max_length=32)] = ()  # else the task's
+    positive: Annotated[int, Field(ge=0, le=1)] | None = None  # of two classes; None: the task's, else 1
     best: Annotated[str, Field(max_length=63)] = "accuracy"  # chooses best.safetensors; loss: the lowest
     batch_size: Annotated[int, Field(ge=1, le=1 << 24)] = 256
     deadline_seconds: Positive = 120.0
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluateSpec:
+        for name in self.metrics:
+            if not family(name):
+                raise ValueError(f"metrics: {no_such_metric(name)}")
+        return self
 
 
 class JobSpec(_Section):

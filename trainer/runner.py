@@ -22,7 +22,7 @@ from .local import Learned, Setting, gradient, train_own, train_weights
 from .losses import checked_loss, default_loss
 from .seeds import NUMPY_SEED_MASK, Purpose, seed_of
 from .task import Client, Task, load_task
-from .task_calls import build_model, client_data, held_out_data
+from .task_calls import build_model, client_data, held_out_data, wanted_metrics
 from .update import update_tensors
 from .wire import Evaluated, Trained, Work, bounded_metrics
 
@@ -99,10 +99,10 @@ class Runner:
             return Evaluated(0, {})
         model, _ = self._started(work, task)
         setting = self._setting(work, task, keep_going)
-        metrics = task.function("metrics")
+        wanted = wanted_metrics(task, work.spec.evaluate)
         size = work.spec.evaluate.batch_size
-        found = evaluate(model.module, dataset, setting, batch_size=size, metrics=metrics)
-        return Evaluated(found.examples, bounded_metrics(found.metrics))
+        found = evaluate(model.module, dataset, setting, batch_size=size, wanted=wanted)
+        return Evaluated(found.examples, found.metrics, found.counts, wanted.names)
 
     def _task(self, path: Path, digest: str) -> Task:
         return self._tasks.get((str(path), digest), lambda: load_task(path, digest=digest))

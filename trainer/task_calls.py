@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..broker.messages import METRICS_MAX
+from ..storage.counting import family, no_such_metric
+from ..storage.job import EvaluateSpec
 from .task import Client, Task
 
 
@@ -49,6 +53,39 @@ def held_out_data(task: Task, client: Client, options: Mapping[str, Any]) -> Dat
     given = [client] if first is not None and (first.name == "client" or first.default is first.empty) else []
     named = {name: options[name] for name in options if name in {p.name for p in takes[len(given) :]}}
     return _checked(task, function, "test_data()", function(*given, **named))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is measured of a model beside its loss.
+
+    Attributes:
+        own: the task's `metrics(outputs, targets)`, where it has one.
+        names: of metrics made from counts.
+        positive: of two classes, the one that recall and the like are of.
+    """
+
+    own: Callable[[Any, Any], Mapping[str, Any]] | None = None
+    names: tuple[str, ...] = ()
+    positive: int = 1
+
+
+def wanted_metrics(task: Task, spec: EvaluateSpec) -> Wanted:
+    """The task's `metrics`, a function or a list of names; the job's `[evaluate] metrics` goes before a list.
+
+    Raises:
+        TaskError: neither, or a name that no metric has.
+    """
+    given = getattr(task.module, "metrics", None)
+    listed = tuple(map(str, given)) if isinstance(given, list | tuple) else None
+    names = tuple(spec.metrics) or listed or ()
+    for name in names:
+        if not family(name):
+            raise task.mistake(f"metrics: {no_such_metric(name)}")
+    positive = getattr(task.module, "positive", 1) if spec.positive is None else spec.positive
+    if positive not in (0, 1):
+        raise task.mistake(f"positive must be 0 or 1, the class that recall is of, got {positive!r}")
+    return Wanted(None if listed is not None else task.function("metrics"), names[:METRICS_MAX], int(positive))
 
 
 def _checked(task: Task, function: Callable[..., Any], what: str, dataset: Any) -> Dataset[Any]:

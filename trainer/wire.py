@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,17 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Means over so many examples; 0 examples and no metrics where there was nothing to evaluate on."""
+    """Means over so many examples; 0 examples and no metrics where there was nothing to evaluate on.
+
+    Attributes:
+        counts: what the metrics follow from (storage/counting.py), so that those of many clients add up.
+        counted: the metrics made of counts that are no mean.
+    """
 
     examples: int
     metrics: Mapping[str, float]
+    counts: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    counted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,7 @@ def read_told(message: dict[str, Any]) -> Told:
         case "Trained":
             return Trained(**{**fields, "path": Path(fields["path"])})
         case "Evaluated":
-            return Evaluated(**fields)
+            return Evaluated(**{**fields, "counted": tuple(fields["counted"])})
         case "TaskFailed":
             return TaskFailed(Failure(**fields["failure"]), fields["trace"])
         case _:

@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -196,13 +197,7 @@ class Worker:
                 log.info("update stored: %d examples, %d bytes", outcome.examples, outcome.size, extra=_fields(job))
                 return self._completion(job, work.attempt, outcome="updated", digest=outcome.digest, size=outcome.size)
             case Evaluated():
-                return self._completion(
-                    job,
-                    work.attempt,
-                    outcome="evaluated",
-                    examples=outcome.examples,
-                    metrics=dict(outcome.metrics),
-                )
+                return self._completion(job, work.attempt, outcome="evaluated", **asdict(outcome))
             case TaskFailed():
                 log.error("task failed: %s\n%s", outcome.failure, outcome.trace, extra=_fields(job))
                 left = outcome.failure if self._share_errors else outcome.failure.model_copy(update={"text": ""})

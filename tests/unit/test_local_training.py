@@ -20,6 +20,7 @@ from warren.trainer.local import Setting, batches_of, gradient, train_own, train
 from warren.trainer.losses import default_loss
 from warren.trainer.optimizers import make_optimizer, optimizer_names, step
 from warren.trainer.task import Client
+from warren.trainer.task_calls import Wanted
 
 CPU = torch.device("cpu")
 CLIENT = Client(name="c000", index=0, count=2, site=None, data_dir=None, seed=1)
@@ -264,11 +265,11 @@ def test_a_tasks_metrics_may_be_means_or_sums_with_their_counts():
         return {"ones": (int((outputs.argmax(1)[ones] == 1).sum()), int(ones.sum())), "mean": targets.double().mean()}
 
     data, model = rows(41), network()
-    found = evaluate(model, data, setting(), batch_size=7, metrics=metrics).metrics
-    whole = evaluate(model, data, setting(), batch_size=41, metrics=metrics).metrics
+    found = evaluate(model, data, setting(), batch_size=7, wanted=Wanted(metrics)).metrics
+    whole = evaluate(model, data, setting(), batch_size=41, wanted=Wanted(metrics)).metrics
     assert found == pytest.approx(whole, rel=1e-6)
     with pytest.raises(TaskError, match="'bad' must be a number"):
-        evaluate(model, data, setting(), batch_size=7, metrics=lambda o, t: {"bad": "x"})
+        evaluate(model, data, setting(), batch_size=7, wanted=Wanted(lambda o, t: {"bad": "x"}))
 
 
 def test_an_own_loop_gets_what_it_needs_and_its_metrics_count():

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from warren.storage.job import TrainSpec
+from warren.storage.job import EvaluateSpec, TrainSpec
 from warren.trainer.batches import length
 from warren.trainer.evaluate import evaluate
 from warren.trainer.images import read_cifar, read_idx
 from warren.trainer.local import Setting, train_weights
 from warren.trainer.losses import default_loss
 from warren.trainer.task import Client, Task, load_task, shipped, shipped_names
-from warren.trainer.task_calls import build_model, client_data, held_out_data
+from warren.trainer.task_calls import build_model, client_data, held_out_data, wanted_metrics
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,8 @@ def federated(name: str, rounds: int, **train: object) -> dict[str, float]:
     model.load_state_dict(start)
     held_out = held_out_data(task, client(0, clients), job.get("data", {}))
     assert held_out is not None
-    return dict(evaluate(model, held_out, setting, batch_size=256, metrics=task.function("metrics")).metrics)
+    wanted = wanted_metrics(task, EvaluateSpec())
+    return dict(evaluate(model, held_out, setting, batch_size=256, wanted=wanted).metrics)
 
 
 def test_the_digits_reach_95_percent_on_ten_unequal_clients_in_10_rounds():
@@ -77,6 +78,8 @@ def test_breast_cancer_is_told_from_benign_and_its_recall_is_measured():
     found = federated("breast-cancer", 5)
     assert found["accuracy"] >= 0.95
     assert found["recall"] >= 0.9
+    assert found["f2"] >= 0.9
+    assert found["auroc"] >= 0.98
 
 
 def test_synthetic_clients_follow_from_the_seed_and_are_learned():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from warren.aggregator.answers import Answer
 from warren.aggregator.curves import curves_png
 from warren.aggregator.evaluation import Pending, summarise
 from warren.aggregator.results import metrics_csv
@@ -37,7 +38,7 @@ def spec(**fields: object) -> JobSpec:
 
 def evaluated(results: dict[str, ClientResult], **fields: object) -> Evaluation:
     pending = Pending(BASE, frozenset(("evaluate", client) for client in results), 0.0)
-    pending.results.update({("evaluate", client): result for client, result in results.items()})
+    pending.results.update({("evaluate", c): Answer(result.examples, result.metrics) for c, result in results.items()})
     return summarise(spec(**fields), 1, pending, "now")
 
 
