@@ -19,11 +19,12 @@ from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
 from ..storage.tensors import Header, digest_file, read_header
 from .checkpoint import fold_for, write_checkpoint
 from .fold import GROUP_MAX, Fold, Incoming
-from .intake import examine, max_bytes
+from .intake import examine, examine_packed, max_bytes
 from .layout import read_layout
 from .ports import UpdateRejected
 from .spool import SPOOL_BYTES_MAX, Spool, TooLarge
 from .staleness import weight_of
+from .unpacking import packed, plain_path, update_file
 
 CONTENT_TYPE = "application/vnd.safetensors"  # none that a store would try to compress
 
@@ -71,7 +72,12 @@ class Averaging:
         kind: Literal["init", "train"] = "init" if name.round == 0 else "train"
         with _rejecting(desk.spool, key):
             path = desk.spool.path(key, max_bytes(header, spec))
-            found = examine(path, name, kind, spec, header, digest)
+            if packed(spec, name.round) and header is not None:
+                out = plain_path(desk.spool, key)
+                found = examine_packed(path, name, spec, header, digest, out)
+                desk.spool.replace(key, out)
+            else:
+                found = examine(path, name, kind, spec, header, digest)
         if desk.spool.full:
             desk.spool.release(key)  # what is fetched again is checked again
         else:
@@ -114,7 +120,7 @@ class Averaging:
             manifest,
             base,
             None if first else self._optimizer(desk, spec, round_number - 1),
-            lambda entry: desk.spool.path(_key(spec, manifest.round_of(entry), entry), entry.size),
+            lambda entry: self._update(desk, spec, round_number, manifest.round_of(entry), entry),
             desk.fold,
             out,
             optimizer_out,
@@ -176,13 +182,26 @@ class Averaging:
         entries = [desk.waiting.pop(client) for client in clients]
         desk.folded += len(clients)
         try:
-            desk.fold.add([_incoming(desk, spec, round_number, entry) for entry in entries])
+            desk.fold.add([self._incoming(desk, spec, round_number, entry) for entry in entries])
         except StorageError as error:
             log.info("not folded ahead: %s", error, extra={"job": spec.job})
             desk.fold.reset()  # `write` starts over
         for entry in entries:
             desk.examined.discard(entry.digest)
             desk.spool.release(_key(spec, round_number, entry))
+
+    def _update(self, desk: Desk, spec: JobSpec, round_number: int, asked_in: int, entry: Entry) -> Path:
+        """An update for this round as a plain file. One that is packed is checked as it is unpacked."""
+        base = None
+        if packed(spec, round_number):
+            base = self._header(desk, self.base(spec.job, round_number - 1))
+            desk.examined.add(entry.digest)
+        key = _key(spec, asked_in, entry)
+        return update_file(desk.spool, spec, round_number, key, size=entry.size, digest=entry.digest, base=base)
+
+    def _incoming(self, desk: Desk, spec: JobSpec, round_number: int, entry: Entry) -> Incoming:
+        path = self._update(desk, spec, round_number, round_number, entry)
+        return Incoming(entry.client, entry.attempt, path, weight_of(spec, entry))
 
     def _turn(self, desk: Desk) -> None:
         """The round is written: what was at hand for it goes."""
@@ -193,11 +212,6 @@ class Averaging:
         desk.folded = 0
         if desk.fold is not None:
             desk.fold.reset()
-
-
-def _incoming(desk: Desk, spec: JobSpec, round_number: int, entry: Entry) -> Incoming:
-    path = desk.spool.path(_key(spec, round_number, entry), entry.size)
-    return Incoming(entry.client, entry.attempt, path, weight_of(spec, entry))
 
 
 def _key(spec: JobSpec, round_number: int, entry: Entry) -> str:

@@ -7,7 +7,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,14 +18,14 @@ from ..broker.messages import METRICS_MAX
 from ..storage.errors import ObjectDamaged
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
-from ..storage.tensors import FLOATING, Header, TensorSpec, map_pages, read_header, shown
+from ..storage.tensors import FLOATING, Header, TensorSpec, digest_file, map_pages, read_header, shown
 from .layout import read_layout
 from .ports import UpdateRejected
+from .unpacking import bytes_max, unpack
 
 EXAMPLES_MAX = 10**12  # more than anybody holds; a count above it would drown every other client
 WEIGHTED_MAX = 2.0**100  # of |value| x weight: 100,000 clients of it still add up within float32
 INIT_BYTES_MAX = 1 << 37  # of the initial model, whose size nothing tells beforehand: 34 billion float32
-HEADER_ALLOWANCE = 1 << 20  # bytes by which an update's header may exceed the checkpoint's
 FACT_CHARACTERS_MAX = 255
 METRICS_CHARACTERS_MAX = 65_536
 BLOCK_BYTES = 1 << 20  # digested and checked while it is in cache
@@ -69,7 +69,7 @@ class Examined:
 
 def max_bytes(base: Header | None, spec: JobSpec) -> int:
     """The most bytes that an update to this base may have: what is larger need not be fetched."""
-    return INIT_BYTES_MAX if base is None else base.size + HEADER_ALLOWANCE
+    return INIT_BYTES_MAX if base is None else bytes_max(base, spec)
 
 
 def examine(
@@ -102,11 +102,39 @@ def examine(
     metrics = _metrics(header.metadata)
     weight = examples if spec.strategy.weighting == "examples" else 1
     found, complaint = _read(path, header, max(1, weight))
-    if digest is not None and found != digest:
-        raise UpdateRejected(f"digest {found[:12]}… is not the announced {digest[:12]}…: the bytes changed on the way")
+    _check_digest(found, digest)
     if complaint:
         raise UpdateRejected(complaint)
     return Examined(found, header.size, examples, metrics, _facts(header.metadata))
+
+
+def examine_packed(
+    path: Path, name: UpdateName, spec: JobSpec, base: Header, digest: str | None, out: Path
+) -> Examined:
+    """As `examine`, of a packed update: its plain file is written to `out` and read whole.
+
+    Raises:
+        UpdateRejected: also where it does not hold what the model's tensors are packed to.
+    """
+    try:
+        header = read_header(path)
+        _check_named(header.metadata, name, "train")
+        found = digest_file(path)
+        _check_digest(found, digest)
+        unpack(path, header, spec, base, out)
+        return replace(examine(out, name, "train", spec, base, None), digest=found, size=header.size)
+    except ObjectDamaged as error:
+        raise UpdateRejected(str(error)) from None
+    except UpdateRejected:
+        out.unlink(missing_ok=True)
+        raise
+
+
+def _check_digest(found: str, announced: str | None) -> None:
+    if announced is not None and found != announced:
+        raise UpdateRejected(
+            f"digest {found[:12]}… is not the announced {announced[:12]}…: the bytes changed on the way"
+        )
 
 
 def _check_named(metadata: Mapping[str, str], name: UpdateName, kind: str) -> None:

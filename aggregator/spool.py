@@ -26,6 +26,7 @@ class Spool:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._kept: dict[str, Path] = {}  # key -> file
+        self._replaced: set[str] = set()
         self._lock = threading.Lock()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -72,6 +73,20 @@ class Spool:
             self._kept[key] = kept
             self._bytes += kept.stat().st_size
 
+    def replace(self, key: str, path: Path) -> None:
+        """A file of ours, made from this object's bytes, stands for it from now on, until it is released."""
+        with self._lock:
+            before = self._kept.get(key)
+            self._bytes += path.stat().st_size - (before.stat().st_size if before is not None else 0)
+            self._kept[key] = path
+            self._replaced.add(key)
+        if before is not None and before != path:
+            before.unlink(missing_ok=True)
+
+    def replaced(self, key: str) -> bool:
+        """Whether a file of ours stands for this object."""
+        return key in self._replaced
+
     @property
     def full(self) -> bool:
         """Whether what is not needed at once should be released and fetched again later."""
@@ -81,6 +96,7 @@ class Spool:
         """The file of this key is not needed for now."""
         with self._lock:
             path = self._kept.pop(key, None)
+            self._replaced.discard(key)
             if path is not None:
                 self._bytes -= path.stat().st_size
                 path.unlink(missing_ok=True)

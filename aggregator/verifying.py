@@ -12,10 +12,11 @@ from ..storage.documents import Entry, Manifest
 from ..storage.errors import ObjectDamaged, ObjectMissing
 from ..storage.job import JobSpec
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
-from ..storage.tensors import Written, digest_file
+from ..storage.tensors import Written, digest_file, read_header
 from .checkpoint import write_checkpoint
 from .record import Record
 from .spool import Spool
+from .unpacking import packed, update_file
 
 State = Literal["same", "gone", "differs", "damaged", "unwritten"]
 
@@ -107,16 +108,27 @@ class Verifying:
 
     def _make_again(self, manifest: Manifest) -> tuple[Written, Written | None]:
         before = manifest.round - 1
+        base = self._path(keys.checkpoint(self._spec.job, before)) if before >= 0 else None
+        unpacked: set[str] = set()  # packed updates, whose digest is checked as they are unpacked
         return write_checkpoint(
             self._spec,
             manifest,
-            self._path(keys.checkpoint(self._spec.job, before)) if before >= 0 else None,
+            base,
             self._path(keys.optimizer(self._spec.job, before)) if before >= 0 else None,
-            lambda entry: self._spool.path(self._key(manifest, entry), entry.size),
+            lambda entry: self._update(manifest, entry, base, unpacked),
             None,
             self._spool.own("checkpoint.again"),
             self._spool.own("optimizer.again"),
+            examined=unpacked,
         )
+
+    def _update(self, manifest: Manifest, entry: Entry, base: Path | None, unpacked: set[str]) -> Path:
+        header, number = None, manifest.round
+        if base is not None and packed(self._spec, number):
+            header = read_header(base)
+            unpacked.add(entry.digest)
+        key = self._key(manifest, entry)
+        return update_file(self._spool, self._spec, number, key, size=entry.size, digest=entry.digest, base=header)
 
     def _path(self, key: str) -> Path | None:
         try:

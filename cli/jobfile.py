@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..aggregator.strategies.checking import check as check_strategy
+from ..storage.compress import CompressSpec
 from ..storage.errors import SpecInvalid
 from ..storage.job import EvaluateSpec, JobSpec, StrategySpec, TrainSpec, make_spec, seconds
 from ..storage.schedule import ScheduleSpec
@@ -30,6 +31,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "train": tuple(TrainSpec.model_fields),
     "evaluate": tuple(_SPANS.get(name, name) for name in EvaluateSpec.model_fields),
     "schedule": tuple(ScheduleSpec.model_fields),
+    "compress": tuple(CompressSpec.model_fields),
 }
 FREE = ("strategy", "params", "data")  # tables whose further keys are options of their own
 Path_ = tuple[str, ...]

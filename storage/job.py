@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .compress import CompressSpec
 from .counting import family, no_such_metric
 from .errors import ObjectDamaged, SpecInvalid
 from .schedule import ScheduleSpec, check, fill_in
@@ -124,6 +125,7 @@ class JobSpec(_Section):
     strategy: StrategySpec = StrategySpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     schedule: ScheduleSpec = ScheduleSpec()
+    compress: CompressSpec = CompressSpec()
     params: Options = Field(default_factory=dict)  # arguments of the task's model()
     data: Options = Field(default_factory=dict)  # arguments of the task's data() beside the client
     submitted: Annotated[str, Field(max_length=64)] = ""  # the submitter's wall clock, for people
@@ -189,6 +191,11 @@ class JobSpec(_Section):
             raise ValueError(
                 f"quorum {count} is more than the {self.selected} clients selected in a round "
                 f"(clients {len(self.client_names)} x fraction {self.fraction:g}). Lower quorum, or raise fraction."
+            )
+        if self.compress.to == "topk" and self.update == "weights":
+            raise ValueError(
+                'compress.to: "topk" sends the largest items alone, which of weights makes no model. '
+                'Set update = "delta" or "gradients".'
             )
         keep_rule(self.keep_checkpoints)
         check(self.schedule, self)

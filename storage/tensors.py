@@ -8,7 +8,7 @@ import mmap
 import os
 import struct
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BufferedWriter
 from math import prod
@@ -32,6 +32,8 @@ METADATA_MAX = 256
 JSON_MARKS_MAX = 24 * TENSORS_MAX  # of { [ and , : each costs the parser up to 100 bytes, whatever stands between
 BLOCK_BYTES = 1 << 20  # hashed and written while it is in cache
 FILE_BYTES_MAX = 1 << 48
+
+Form = tuple[str, str, tuple[int, ...]]  # name, dtype, shape
 
 _LENGTH = struct.Struct("<Q")
 
@@ -110,9 +112,7 @@ def parse_header(text: bytes, size: int) -> Header:
 
 
 def write_file(
-    path: Path,
-    tensors: Sequence[tuple[str, str, tuple[int, ...], memoryview | bytes]],
-    metadata: Mapping[str, str],
+    path: Path, tensors: Sequence[tuple[str, str, tuple[int, ...], memoryview | bytes]], metadata: Mapping[str, str]
 ) -> Written:
     """Write (name, dtype, shape, bytes) as a canonical file: equal contents give equal bytes.
 
@@ -122,15 +122,28 @@ def write_file(
     Raises:
         StorageUnavailable: the disk is full or refuses.
     """
+    data = {name: held for name, *_, held in tensors}
+    assert len(data) == len(tensors), "a name stands there twice"
+    return write_each(path, [tensor[:3] for tensor in tensors], data.__getitem__, metadata)
+
+
+def write_each(
+    path: Path, tensors: Sequence[Form], data: Callable[[str], memoryview | bytes], metadata: Mapping[str, str]
+) -> Written:
+    """As `write_file`, each tensor's bytes asked for by name when its turn comes: one at a time is held.
+
+    Raises:
+        StorageUnavailable: the disk is full or refuses. What `data` raises passes, and no file is left.
+    """
     ordered = sorted(tensors, key=lambda tensor: (-DTYPES[tensor[1]], tensor[0]))
-    buffers = [memoryview(data).cast("B") if len(data) else memoryview(b"") for *_, data in ordered]
     hasher = blake3(max_threads=1)
     size = 0
     with replacing(path) as file:
-        for block in _blocks([memoryview(_header_bytes(ordered, buffers, metadata)), *buffers]):
-            hasher.update(block)
-            file.write(block)
-            size += len(block)
+        for buffer in _buffers(ordered, data, metadata):
+            for block in _blocks(buffer):
+                hasher.update(block)
+                file.write(block)
+                size += len(block)
     return Written(size, hasher.hexdigest())
 
 
@@ -194,23 +207,28 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
 
 
-def _blocks(buffers: Sequence[memoryview]) -> Iterator[memoryview]:
-    for buffer in buffers:
-        for start in range(0, len(buffer), BLOCK_BYTES):
-            yield buffer[start : start + BLOCK_BYTES]
+def _buffers(
+    ordered: Sequence[Form], data: Callable[[str], memoryview | bytes], metadata: Mapping[str, str]
+) -> Iterator[memoryview]:
+    """The header, then each tensor's bytes."""
+    yield memoryview(_header_bytes(ordered, metadata))
+    for name, dtype, shape in ordered:
+        found = data(name)
+        buffer = memoryview(found).cast("B") if len(found) else memoryview(b"")
+        assert len(buffer) == prod(shape) * DTYPES[dtype], f"{name}: {len(buffer)} bytes for {dtype} {shape}"
+        yield buffer
 
 
-def _header_bytes(
-    ordered: Sequence[tuple[str, str, tuple[int, ...], memoryview | bytes]],
-    buffers: Sequence[memoryview],
-    metadata: Mapping[str, str],
-) -> bytes:
+def _blocks(buffer: memoryview) -> Iterator[memoryview]:
+    for start in range(0, len(buffer), BLOCK_BYTES):
+        yield buffer[start : start + BLOCK_BYTES]
+
+
+def _header_bytes(ordered: Sequence[Form], metadata: Mapping[str, str]) -> bytes:
     fields: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     end = 0
-    for (name, dtype, shape, _), data in zip(ordered, buffers, strict=True):
-        start, end = end, end + len(data)
-        assert end - start == prod(shape) * DTYPES[dtype], f"{name}: {end - start} bytes for {dtype} {shape}"
-        assert name not in fields, f"{name} stands there twice"
+    for name, dtype, shape in ordered:
+        start, end = end, end + prod(shape) * DTYPES[dtype]
         fields[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)

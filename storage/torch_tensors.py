@@ -49,12 +49,14 @@ def save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str,
         TypeError: a dtype that a file can't hold; the words name the tensor.
         StorageUnavailable: the disk is full or refuses.
     """
-    rows: list[tuple[str, str, tuple[int, ...], memoryview]] = []
-    for name, tensor in tensors.items():
-        if tensor.dtype not in DTYPE_NAMES:
-            raise TypeError(f"{name}: {tensor.dtype} can't be stored, only {', '.join(TORCH_DTYPES)}")
-        rows.append((name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), _bytes(tensor)))
-    return write_file(path, rows, metadata)
+    return write_file(path, [row_of(name, tensor) for name, tensor in tensors.items()], metadata)
+
+
+def row_of(name: str, tensor: torch.Tensor) -> tuple[str, str, tuple[int, ...], memoryview]:
+    """Name, dtype, shape and bytes as `write_file` takes them. Raises TypeError: no file can hold the dtype."""
+    if tensor.dtype not in DTYPE_NAMES:
+        raise TypeError(f"{name}: {tensor.dtype} can't be stored, only {', '.join(TORCH_DTYPES)}")
+    return name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), _bytes(tensor)
 
 
 def _view(pages: torch.Tensor, data_start: int, spec: TensorSpec) -> torch.Tensor:

@@ -20,6 +20,7 @@ from .evaluate import evaluate
 from .kept import MODELS_KEPT, TASKS_KEPT, Kept, KeptData, KeptModel, Shares
 from .local import Learned, Setting, gradient, train_own, train_weights
 from .losses import checked_loss, default_loss
+from .packed import save_packed
 from .seeds import NUMPY_SEED_MASK, Purpose, seed_of
 from .task import Client, Task, load_task
 from .task_calls import build_model, client_data, held_out_data, wanted_metrics
@@ -198,7 +199,10 @@ class Runner:
             **self._machine(),
             **model.layout.metadata(),
         }
-        written = save(work.output_path, tensors, facts)
+        if work.spec.compress.used and work.kind == "train":
+            written = save_packed(work, tensors, model.layout.trainable, facts)
+        else:
+            written = save(work.output_path, tensors, facts)
         return Trained(work.output_path, written.size, written.digest, learned.examples, metrics)
 
     def _machine(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,34 @@ from warren.storage.documents import Control, Entry, Evaluation, Manifest, write
 from warren.storage.job import JobSpec, make_spec, write_spec
 from warren.storage.objects import ObjectStore
 from warren.storage.torch_tensors import save
+from warren.trainer.packed import save_packed
+from warren.trainer.wire import Work
 
 CLIENTS = ("c000", "c001", "c002")
 TASK = b"def model(): ...\ndef data(client): ...\n"
 LAYOUT = {"trainable": '["w"]', "tied": "{}"}
+NOWHERE = Path("nowhere")
 FACTS = {"torch": "2.9.1", "cpu": "AVX2", "threads": "1"}
 
 
 def spec_of(job: str, rounds: int, **fields: Any) -> JobSpec:
     task = {"name": "lung", "file": "lung.py", "digest": hashlib.sha256(TASK).hexdigest()}
     return make_spec({"job": job, "task": task, "clients": 3, "rounds": rounds, **fields})
+
+
+WORK = Work(
+    kind="train",
+    spec=spec_of("none", 1),
+    job_round=1,
+    client="c000",
+    index=0,
+    count=3,
+    site=None,
+    attempt="good",
+    task_path=NOWHERE,
+    base_path=None,
+    output_path=NOWHERE,
+)
 
 
 class CommittedJob:
@@ -60,7 +79,12 @@ class CommittedJob:
         """An update of this attempt; its numbers follow from round, client and attempt."""
         chance = torch.Generator().manual_seed(hash_of(f"{number}/{client}/{attempt}"))
         path = self._scratch.with_name("update")
-        written = save(path, {"w": torch.randn(64, generator=chance)}, LAYOUT)
+        tensors = {"w": torch.randn(64, generator=chance)}
+        if number and self.spec.compress.used:
+            work = replace(WORK, spec=self.spec, job_round=number, client=client, attempt=attempt, output_path=path)
+            written = save_packed(work, tensors, ("w",), LAYOUT)
+        else:
+            written = save(path, tensors, LAYOUT)
         source = self.spec.source_of(client)
         self.store.create(keys.update(self.job, number, source, client, attempt), path)
         return Entry(

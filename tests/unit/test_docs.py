@@ -16,8 +16,9 @@ import pytest
 from warren.aggregator.strategies.options import COMMON, STRATEGIES, TORCH
 from warren.broker import messages
 from warren.cli import context
-from warren.cli.jobfile import FREE, as_job_file, resolve_job, start_draft
+from warren.cli.jobfile import FREE, SECTIONS, as_job_file, resolve_job, start_draft
 from warren.cli.main import cli
+from warren.storage.compress import CompressSpec
 from warren.storage.job import EvaluateSpec, JobSpec, StrategySpec, TrainSpec
 from warren.storage.schedule import ScheduleSpec
 from warren.trainer import partition
@@ -32,6 +33,7 @@ FOR_TESTS = "WARREN_TEST_"
 NO_DEFAULT = ""
 
 CONFIG = "configuration.md"
+TABLES = tuple(SECTIONS)
 BY_CONTEXT = {f"--{name.removeprefix('s3_')}" for name in context.DEFAULTS} | {"--context"}  # read with the addresses
 
 Row = list[str]
@@ -74,12 +76,13 @@ def job_file_defaults() -> dict[str, str]:
         "strategy.": StrategySpec,
         "evaluate.": EvaluateSpec,
         "schedule.": ScheduleSpec,
+        "compress.": CompressSpec,
     }
     for prefix, kind in sections.items():
         for field in kind.model_fields:
             name = {"deadline_seconds": "deadline"}.get(field, field)
             table = written.get(prefix[:-1], {}) if prefix else written
-            if prefix or name not in ("version", "job", "task", "submitted", "train", "evaluate", "schedule", *FREE):
+            if prefix or name not in ("version", "job", "task", "submitted", *TABLES, *FREE):
                 defaults[prefix + name] = toml(table[name]) if name in table else NO_DEFAULT
     return {**{key: value for key, value in defaults.items() if key != "strategy.options"}, "params": "", "data": ""}
 
@@ -134,7 +137,7 @@ def variables_in_code() -> set[str]:
 def test_every_key_of_the_job_file_is_documented_once_with_its_default() -> None:
     rows = [
         row
-        for heading in ("The job", "[train]", "[strategy]", "[evaluate]", "[schedule]")
+        for heading in ("The job", "[strategy]", *(f"[{table}]" for table in TABLES))
         for row in rows_of(CONFIG, heading)
     ]
     expected = job_file_defaults()

@@ -44,8 +44,10 @@ def flip_last_byte(store: FolderStore, key: str) -> None:
         {"strategy": {"name": "fedadam"}},
         {"strategy": {"name": "fedavgm"}, "update": "delta"},
         {"update": "gradients", "strategy": {"name": "sgd", "options": {"momentum": 0.9}}},
+        {"compress": {"to": "int8"}},
+        {"update": "delta", "compress": {"to": "topk", "share": 0.1, "zstd": 3}},
     ],
-    ids=["fedavg", "fedadam", "fedavgm-delta", "gradients"],
+    ids=["fedavg", "fedadam", "fedavgm-delta", "gradients", "int8", "topk"],
 )
 def test_a_job_that_was_left_alone_is_made_again_with_the_same_bytes(
     store: FolderStore, tmp_path: Path, fields: dict[str, object]
