@@ -1,5 +1,6 @@
 # make demo: train a federated model on this machine. make test: everything checked, on real servers.
 # make bench: what a round costs, beside its floor, in short (docs/performance.md).
+# make fidelity: experiments of the literature beside their figures (docs/fidelity.md); ARGS=--smoke, --full.
 # make fuzz: 100,000 cases of what a peer or a file may say.
 # make simulate: 10,000 seeds of crashes and lost messages (SEEDS=...). make mutants: what that must catch.
 # make test-compose: docker-compose.yml under a real engine, with pictures of MinIO's console (needs Chromium).
@@ -15,11 +16,11 @@ ROOMS := broker storage trainer aggregator cli
 QUIET := $(shell test -t 2 || echo -q)
 INSTALL = $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test test-compose lint servers bench fuzz simulate mutants chaos help clean
+.PHONY: demo test test-compose lint servers bench fidelity fuzz simulate mutants chaos help clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo 'Targets: demo test test-compose lint servers bench fuzz simulate mutants chaos clean'
+	@echo 'Targets: demo test test-compose lint servers bench fidelity fuzz simulate mutants chaos clean'
 
 demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
@@ -58,6 +59,9 @@ servers: $(VENV)/.dev-installed
 bench: servers
 	$(BIN)/python benchmarks/round_overhead.py --short
 	$(BIN)/python benchmarks/control_path.py --short
+
+fidelity: $(VENV)/.dev-installed
+	$(BIN)/python benchmarks/fidelity/run.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache build *.egg-info

