@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fedprox
 import mcmahan
+import mcmahan_why
 
-EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in (mcmahan,)}
+EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in (mcmahan_why, mcmahan, fedprox)}

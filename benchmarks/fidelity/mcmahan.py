@@ -145,6 +145,11 @@ def crossings(row: Row, size: Size, found: Found) -> list[float | None]:
     return [crossing(found[name].curves["test accuracy"], target) for name in done]
 
 
+def rounds_run(row: Row, size: Size, found: Found) -> int:
+    done = [found[c.name].curves["test accuracy"] for c in final_cells(row, size, found) if c.name in found]
+    return max(curve[-1][0] for curve in done)
+
+
 def table(size: Size, found: Found) -> str:
     lines = []
     for row in rows("full"):
@@ -154,7 +159,7 @@ def table(size: Size, found: Found) -> str:
         if not got:
             ours, ratio = "not run", ""
         elif len(reached) < len(got):
-            ours, ratio = f"not in {int(BUDGET * row.paper)}", ""
+            ours, ratio = f"not in {rounds_run(row, size, found)}", ""
         else:
             middle = statistics.median(reached)
             ours = f"{middle:.0f}" + (f" ({min(reached):.0f} to {max(reached):.0f})" if len(got) > 1 else "")
