@@ -97,8 +97,8 @@ class Averaging:
     def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
         """Take an update into the sum as soon as all before it in the order are there, several in one pass."""
         desk = self._desk(spec.job)
-        if round_number == 0 or desk.header is None:
-            return
+        if round_number == 0 or desk.header is None or spec.reducer.name != "average":
+            return  # a robust reducer looks at all of them together
         desk.waiting[entry.client] = entry
         ready = desk.folded
         while ready < len(order) and order[ready] in desk.waiting:
@@ -111,7 +111,9 @@ class Averaging:
         desk, round_number = self._desk(spec.job), manifest.round
         out, optimizer_out = desk.spool.own("checkpoint.out"), desk.spool.own("optimizer.out")
         first = round_number == 0
-        if not first and desk.fold is None:  # else each round that folds nothing ahead would fault in a fresh one
+        if (
+            not first and desk.fold is None and spec.reducer.name == "average"
+        ):  # else each round that folds nothing ahead would fault in a fresh one
             header = read_header(desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX))
             desk.fold = fold_for(spec, read_layout(header, checkpoint=True))
         base = None if first else desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX)

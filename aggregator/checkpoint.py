@@ -11,11 +11,13 @@ import torch
 from ..storage.documents import Entry, Manifest
 from ..storage.errors import ObjectDamaged
 from ..storage.job import JobSpec
-from ..storage.tensors import FLOATING, Written, digest_file, read_header, shown
+from ..storage.tensors import FLOATING, Header, Written, digest_file, read_header, shown
 from ..storage.torch_tensors import map_file, save
+from .combining import Robust, Updates
 from .fold import Fold, Incoming
 from .layout import Layout, read_layout
 from .merging import merge
+from .pieces import FileSource
 from .staleness import staleness, weight_of
 from .strategies.average import Average, Tensors
 from .strategies.registry import accumulates_double, load, options_of
@@ -63,7 +65,8 @@ def write_checkpoint(
     Args:
         base_path: the checkpoint of the round before; None for round 0, whose one update is the model.
         optimizer_path: the optimizer's file beside it, where there is one.
-        update_path: where an entry's file lies; called once each, as they are folded.
+        update_path: where an entry's file lies; called once each, as they are folded. A robust reducer needs
+            all files at a time.
         fold: what was folded ahead. Used where it is the beginning of the manifest's list, else started over;
             it comes back spent.
         out, optimizer_out: the files to write.
@@ -78,7 +81,10 @@ def write_checkpoint(
         entry = manifest.entries[0]
         return _write_first(_checked(entry, update_path(entry), examined), out), None
     start = read_start(base_path)
-    averages = _averages(spec, manifest, start.layout, fold, update_path, examined)
+    if spec.reducer.name == "average":
+        averages = _averages(spec, manifest, start.layout, fold, update_path, examined)
+    else:
+        averages = _robust(spec, manifest, base_path, start.layout, update_path, examined)
     merge(spec, manifest, averages, start.tensors, start.layout.trainable)
     state, new = _step(spec, manifest.round, start, averages, optimizer_path)
     _check_finite(new)
@@ -125,10 +131,37 @@ def _incoming(
 ) -> Iterator[Incoming]:
     for entry in entries:
         path = _checked(entry, update_path(entry), examined)
-        difference = read_layout(read_header(path), checkpoint=False).same_as(layout)
-        if difference:
-            raise ObjectDamaged(f"update of {entry.client} ({entry.attempt}): {difference}")
+        _check_layout(entry, read_header(path), layout)
         yield Incoming(entry.client, entry.attempt, path, weight_of(spec, entry, staleness(manifest, entry)))
+
+
+def _robust(
+    spec: JobSpec,
+    manifest: Manifest,
+    base_path: Path,
+    layout: Layout,
+    update_path: Callable[[Entry], Path],
+    examined: Collection[str],
+) -> Tensors:
+    sources = []
+    for entry in manifest.entries:
+        sources.append(FileSource(_checked(entry, update_path(entry), examined)))
+        _check_layout(entry, sources[-1].header, layout)
+    updates = Updates(
+        sources,
+        [entry.examples for entry in manifest.entries],
+        FileSource(base_path),
+        layout,
+        absolute=spec.update == "weights",
+        double=accumulates_double(spec),
+    )
+    return Robust(spec, manifest.round, updates).all()
+
+
+def _check_layout(entry: Entry, header: Header, layout: Layout) -> None:
+    difference = read_layout(header, checkpoint=False).same_as(layout)
+    if difference:
+        raise ObjectDamaged(f"update of {entry.client} ({entry.attempt}): {difference}")
 
 
 def _checked(entry: Entry, path: Path, examined: Collection[str]) -> Path:

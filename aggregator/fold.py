@@ -167,7 +167,7 @@ class Fold:
                 _let_go(file, place, run.items * DTYPES[run.dtype])
 
         windows = [part for run in runs for part in _windows(run, len(group))]
-        for _ in _pool().map(window, windows):
+        for _ in pool().map(window, windows):
             pass
 
     def _runs(self, header: Header) -> list[_Run]:
@@ -201,22 +201,22 @@ def _windows(run: _Run, updates: int) -> Iterator[_Run]:
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
+def pool() -> ThreadPoolExecutor:
     """Threads that fold windows, each by itself.
 
     Torch's own threads meet at the end of every block; where trainers keep the cores busy that waits for
     the scheduler each time: 100 MB took 150 ms instead of 15, and 8 updates of 1 MB 40 ms.
     """
-    return ThreadPoolExecutor(_cores(), "fold", initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(cores(), "fold", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _everywhere(total: torch.Tensor, act: Callable[[torch.Tensor], object]) -> None:
     """Apply `act` to all of a tensor, window by window, in the threads that fold."""
-    for _ in _pool().map(act, torch.split(total, WINDOW_BYTES // total.element_size())):
+    for _ in pool().map(act, torch.split(total, WINDOW_BYTES // total.element_size())):
         pass
 
 
-def _cores() -> int:
+def cores() -> int:
     return min(THREADS_MAX, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 

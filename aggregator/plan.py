@@ -8,12 +8,14 @@ from collections.abc import Collection
 from ..storage.documents import Base, Plan
 from ..storage.job import JobSpec
 from .events import Rules
+from .reducers.options import least_updates
 
 
 def first_plan(spec: JobSpec, round_number: int, base: Base | None) -> Plan:
     """The plan that a round starts with.
 
     Round 0 asks one client of a pool, or all sites, to initialise the model: the first answer is enough.
+    Fewer updates than its reducer can do without are below the quorum, whatever the job says.
     """
     names = spec.client_names
     if round_number == 0:
@@ -24,7 +26,7 @@ def first_plan(spec: JobSpec, round_number: int, base: Base | None) -> Plan:
         round=round_number,
         clients=tuple(sorted(drawn)),
         wanted=spec.selected,
-        quorum=spec.quorum_count,
+        quorum=max(spec.quorum_count, least_updates(spec.reducer)),
         base=base,
     )
 

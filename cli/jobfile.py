@@ -6,7 +6,7 @@ import re
 import secrets
 import string
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from ..aggregator.strategies.checking import check as check_strategy
 from ..storage.compress import CompressSpec
 from ..storage.errors import SpecInvalid
-from ..storage.job import EvaluateSpec, JobSpec, StrategySpec, TrainSpec, make_spec, seconds
+from ..storage.job import EvaluateSpec, JobSpec, ReducerSpec, StrategySpec, TrainSpec, make_spec, seconds
 from ..storage.schedule import ScheduleSpec
 from ..trainer.task import shipped_names
 from .lazy import nearest
@@ -33,7 +33,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "schedule": tuple(ScheduleSpec.model_fields),
     "compress": tuple(CompressSpec.model_fields),
 }
-FREE = ("strategy", "params", "data")  # tables whose further keys are options of their own
+FREE = ("strategy", "reducer", "params", "data")  # tables whose further keys are options of their own
+OPEN = {"strategy": StrategySpec, "reducer": ReducerSpec}  # whose further keys are options of what they name
 Path_ = tuple[str, ...]
 
 
@@ -192,8 +193,9 @@ def _spec_fields(draft: Draft) -> dict[str, Any]:
     fields = {key: dict(value) if isinstance(value, dict) else value for key, value in draft.fields.items()}
     for path in ((), ("evaluate",)):
         _read_span(draft, fields, path)
-    if "strategy" in fields:
-        fields["strategy"] = _strategy(fields["strategy"])
+    for name, section in OPEN.items():
+        if name in fields:
+            fields[name] = _with_options(fields[name], section.model_fields)
     return fields
 
 
@@ -211,9 +213,9 @@ def _read_span(draft: Draft, fields: dict[str, Any], path: Path_) -> None:
             raise draft.mistake((*path, name), f"{'.'.join((*path, name))} {error}.") from None
 
 
-def _strategy(table: Mapping[str, Any]) -> dict[str, Any]:
-    own = {key: value for key, value in table.items() if key in StrategySpec.model_fields}
-    rest = {key: value for key, value in table.items() if key not in StrategySpec.model_fields}
+def _with_options(table: Mapping[str, Any], own_keys: Collection[str]) -> dict[str, Any]:
+    own = {key: value for key, value in table.items() if key in own_keys}
+    rest = {key: value for key, value in table.items() if key not in own_keys}
     return {**own, "options": {**own.get("options", {}), **rest}} if rest else own
 
 
@@ -241,7 +243,8 @@ def as_job_file(spec: JobSpec) -> str:
     fields.pop("clients" if spec.sites else "sites")
     for table in (fields, fields["evaluate"]):
         table["deadline"] = span(table.pop("deadline_seconds"))
-    fields["strategy"] |= fields["strategy"].pop("options")
+    for name in OPEN:
+        fields[name] |= fields[name].pop("options")
     return f"# {spec.job}, {spec.task.file} {spec.task.digest[:12]}\n{write_toml(fields)}"
 
 

@@ -77,6 +77,16 @@ class StrategySpec(_Section):
     options: Options = Field(default_factory=dict)
 
 
+class ReducerSpec(_Section):
+    """`[reducer]`: how a round's updates become one, and its own options."""
+
+    name: Annotated[str, Field(max_length=63)] = "average"
+    f: Annotated[int, Field(ge=0, le=CLIENTS_MAX)] | None = None  # updates of a round that may be an attacker's
+    before: Literal["nnm", "bucketing"] | None = None  # mixes the updates first
+    weighted: bool = False  # robust reducers: by examples, which each client declares itself
+    options: Options = Field(default_factory=dict)
+
+
 class EvaluateSpec(_Section):
     """`[evaluate]`: when, by whom, and on what checkpoints are evaluated."""
 
@@ -123,6 +133,7 @@ class JobSpec(_Section):
     keep_checkpoints: Annotated[str, Field(max_length=32)] = "all"  # all | n | "every k"
     train: TrainSpec = TrainSpec()
     strategy: StrategySpec = StrategySpec()
+    reducer: ReducerSpec = ReducerSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     compress: CompressSpec = CompressSpec()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
 from ...storage.errors import SpecInvalid
 from ...storage.job import JobSpec
-from .options import COMMON, STRATEGIES, TORCH, Option, Value
+from ..choices import check_options, nearest
+from ..reducers.options import check_reducer
+from .options import COMMON, STRATEGIES, TORCH
 
 GROUP = "warren.strategies"
 
@@ -25,16 +25,17 @@ def check(spec: JobSpec) -> None:
         SpecInvalid: an unknown name or option (with the nearest), a value out of bounds, a combination that
             means nothing; the words say how to mend it.
     """
+    check_reducer(spec)
     name = spec.strategy.name
     if name in STRATEGIES:
-        _check_options(name, STRATEGIES[name] | COMMON, spec.strategy.options)
+        check_options("strategy", name, STRATEGIES[name] | COMMON, spec.strategy.options)
         if spec.update == "gradients" and name != "fedavg":
             raise SpecInvalid(
                 f'strategy.name: {name} works on weights, and this job sends gradients (update = "gradients"). '
                 f'Choose an optimizer of torch ("sgd", "adam", ...), or update = "weights".'
             )
     elif name in TORCH:
-        _check_options(name, TORCH[name] | COMMON, spec.strategy.options)
+        check_options("strategy", name, TORCH[name] | COMMON, spec.strategy.options)
         _check_torch(name, spec)
     elif name not in installed():
         known = [*STRATEGIES, *TORCH, *installed()]
@@ -50,18 +51,3 @@ def _check_torch(name: str, spec: JobSpec) -> None:
         )
     if name == "sgd" and options.get("nesterov") and (not options.get("momentum") or options.get("dampening")):
         raise SpecInvalid("strategy.nesterov: needs a momentum above 0, and no dampening")
-
-
-def _check_options(name: str, table: Mapping[str, Option], options: Mapping[str, Value]) -> None:
-    for key, value in options.items():
-        if key not in table:
-            raise SpecInvalid(f"strategy.{key}: {name} has no such option{nearest(key, table)}")
-        if not table[key].accepts(value):
-            raise SpecInvalid(f"strategy.{key}: must be {table[key].says} (got {str(value)[:80]!r})")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence that names what was probably meant."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    return f". Did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}."

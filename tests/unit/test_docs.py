@@ -13,13 +13,14 @@ from typing import Any
 import click
 import pytest
 
+from warren.aggregator.reducers.options import BUCKET, REDUCERS
 from warren.aggregator.strategies.options import COMMON, STRATEGIES, TORCH
 from warren.broker import messages
 from warren.cli import context
 from warren.cli.jobfile import FREE, SECTIONS, as_job_file, resolve_job, start_draft
 from warren.cli.main import cli
 from warren.storage.compress import CompressSpec
-from warren.storage.job import EvaluateSpec, JobSpec, StrategySpec, TrainSpec
+from warren.storage.job import EvaluateSpec, JobSpec, ReducerSpec, StrategySpec, TrainSpec
 from warren.storage.schedule import ScheduleSpec
 from warren.trainer import partition
 from warren.trainer.task import Client, load_task, shipped_names
@@ -74,6 +75,7 @@ def job_file_defaults() -> dict[str, str]:
         "": JobSpec,
         "train.": TrainSpec,
         "strategy.": StrategySpec,
+        "reducer.": ReducerSpec,
         "evaluate.": EvaluateSpec,
         "schedule.": ScheduleSpec,
         "compress.": CompressSpec,
@@ -84,7 +86,11 @@ def job_file_defaults() -> dict[str, str]:
             table = written.get(prefix[:-1], {}) if prefix else written
             if prefix or name not in ("version", "job", "task", "submitted", *TABLES, *FREE):
                 defaults[prefix + name] = toml(table[name]) if name in table else NO_DEFAULT
-    return {**{key: value for key, value in defaults.items() if key != "strategy.options"}, "params": "", "data": ""}
+    return {
+        **{key: value for key, value in defaults.items() if key not in ("strategy.options", "reducer.options")},
+        "params": "",
+        "data": "",
+    }
 
 
 def toml(value: Any) -> str:
@@ -137,7 +143,7 @@ def variables_in_code() -> set[str]:
 def test_every_key_of_the_job_file_is_documented_once_with_its_default() -> None:
     rows = [
         row
-        for heading in ("The job", "[strategy]", *(f"[{table}]" for table in TABLES))
+        for heading in ("The job", "[strategy]", "[reducer]", *(f"[{table}]" for table in TABLES))
         for row in rows_of(CONFIG, heading)
     ]
     expected = job_file_defaults()
@@ -156,6 +162,15 @@ def test_every_option_of_every_strategy_is_documented_with_its_default() -> None
         name: set(table) for name, table in TORCH.items()
     }
     assert {row[0] for row in rows_of(CONFIG, "Of every strategy")} == set(COMMON)
+
+
+def test_every_option_of_every_reducer_is_documented_with_its_default() -> None:
+    rows = rows_of(CONFIG, "Reducers")
+    said = {(row[0], row[1]): row[2] for row in rows if row[1]}
+    known = {(name, key): value for name, table in REDUCERS.items() for key, value in table.items()}
+    known |= {('any, with `before = "bucketing"', key): value for key, value in BUCKET.items()}
+    assert said == {place: "" if option.default is None else toml(option.default) for place, option in known.items()}
+    assert {row[0] for row in rows if not row[0].startswith("any")} == set(REDUCERS)
 
 
 def test_every_command_is_documented() -> None:
