@@ -34,7 +34,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "compress": tuple(CompressSpec.model_fields),
 }
 FREE = ("strategy", "reducer", "params", "data")  # tables whose further keys are options of their own
-OPEN = {"strategy": StrategySpec, "reducer": ReducerSpec}  # whose further keys are options of what they name
+OPEN = {"strategy": tuple(StrategySpec.model_fields), "reducer": tuple(ReducerSpec.model_fields)}  # and options
 Path_ = tuple[str, ...]
 
 
@@ -193,9 +193,9 @@ def _spec_fields(draft: Draft) -> dict[str, Any]:
     fields = {key: dict(value) if isinstance(value, dict) else value for key, value in draft.fields.items()}
     for path in ((), ("evaluate",)):
         _read_span(draft, fields, path)
-    for name, section in OPEN.items():
+    for name, own_keys in OPEN.items():
         if name in fields:
-            fields[name] = _with_options(fields[name], section.model_fields)
+            fields[name] = _with_options(fields[name], own_keys)
     return fields
 
 

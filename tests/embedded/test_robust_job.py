@@ -26,8 +26,7 @@ def train(model, dataset, context):
         optimizer.step()
     if context.client in ("c000", "c003"):
         with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.mul_(-20)
+            list(model.parameters())[-1][0] += 1e6  # a model that says the first class, whatever it is shown
 """
 )
 JOB: dict[str, Any] = {"clients": 7, "rounds": 3, "update": "weights"}
@@ -42,7 +41,7 @@ def accuracy(folder: Path, **fields: Any) -> float:
 @pytest.mark.parametrize(
     ("reducer", "least"), [({"name": "krum", "f": 2}, 7), ({"name": "median", "before": "nnm", "f": 2}, 6)]
 )
-def test_a_robust_job_learns_where_the_average_is_lost(tmp_path: Path, reducer: dict[str, Any], least: int) -> None:
+def test_a_robust_job_learns_what_the_honest_have_to_say(tmp_path: Path, reducer: dict[str, Any], least: int) -> None:
     assert accuracy(tmp_path / "robust", reducer=reducer) > 0.8
     store = FolderStore(tmp_path / "robust" / "runs")
     (job,) = store.folders("jobs/")
@@ -50,4 +49,7 @@ def test_a_robust_job_learns_where_the_average_is_lost(tmp_path: Path, reducer: 
     for info in store.list(f"jobs/{job}/rounds/"):
         manifest = Manifest.model_validate_json(store.read(info.key))
         assert manifest.quorum == (least if manifest.round else 1)  # 80 % of 7 are 6; krum needs 2f + 3
-    assert accuracy(tmp_path / "plain") < 0.6
+
+
+def test_the_plain_average_is_the_attackers(tmp_path: Path) -> None:
+    assert accuracy(tmp_path) < 0.6
