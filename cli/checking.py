@@ -43,7 +43,7 @@ def check_job(job: str, settings: Sequence[str], params: Sequence[str], told: Ch
         SpecInvalid: the job itself has a mistake.
         TaskAtFault: the task has one.
     """
-    spec, task = resolve_words(job, settings, params)
+    spec, task = resolve_words(job, settings, params, told.data_dir)
     if told.index >= len(spec.client_names):
         raise SpecInvalid(f"--client {told.index}: the job has {len(spec.client_names)} clients, from 0.")
     from .trial import Trial

@@ -135,6 +135,12 @@ def _pair(text: str, option: str, example: str) -> tuple[str, Any]:
     return key.strip(), read_value(value.strip())
 
 
+def wants_columns(draft: Draft) -> bool:
+    """Whether the job is of the task that reads tables, and does not yet say what their columns are."""
+    data = draft.fields.get("data", {})
+    return draft.fields.get("task") == "table" and isinstance(data, dict) and "columns" not in data
+
+
 def resolve_job(
     draft: Draft, job: str | None = None, task: TaskSource | None = None, name: str | None = None
 ) -> tuple[JobSpec, TaskSource]:

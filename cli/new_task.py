@@ -28,6 +28,10 @@ def write_task(name: str, table: Path | None, target: str | None, by: str | None
     if table is None:
         texts, notes = [PLAIN_TASK.replace("NAME", name), PLAIN_JOB.replace("NAME.py", made[0].name)], []
     else:
+        if table.suffix == ".parquet":
+            raise UsageMistake(
+                f"{table} is no CSV. For Parquet: `warren run table --set data.file={table} --set data.target=…`."
+            )
         found = describe(table, target, by)
         texts = [table_task(name, found), table_job(name, made[0].name, found)]
         notes = found.notes

@@ -73,5 +73,5 @@ def run(
     if dry_run:
         from .submission import dry
 
-        return dry(str(job), settings, params, as_json=as_json)
+        return dry(str(job), settings, params, data_dir=data_dir, as_json=as_json)
     return run_job(str(job), settings, params, told)

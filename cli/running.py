@@ -65,7 +65,7 @@ def warren_here() -> str:
 
 def run_job(job: str, settings: Sequence[str], params: Sequence[str], told: RunOptions) -> int:
     """Run a new job. Returns the exit code. Raises SpecInvalid, StorageError."""
-    spec, task = resolve_words(job, settings, params)
+    spec, task = resolve_words(job, settings, params, told.data_dir)
     store_job(FolderStore(told.store), spec, task)
     if not told.as_json:
         click.echo(f"{spec.job} {formula(spec)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -19,7 +20,7 @@ from ..storage.job import JobSpec, seconds, write_spec
 from ..storage.objects import ObjectStore
 from .connect import open_servers
 from .errors import CliError, UsageMistake
-from .jobfile import apply_options, as_job_file, resolve_job, span, start_draft
+from .jobfile import apply_options, as_job_file, resolve_job, span, start_draft, wants_columns
 from .jobs import remember
 from .options import Given
 from .room_watch import formula
@@ -29,16 +30,24 @@ from .watching import follow_job
 HELD_SECONDS = 1800.0  # RabbitMQ's own limit on how long a message may be held (consumer_timeout)
 
 
-def resolve_words(job: str, settings: Sequence[str], params: Sequence[str]) -> tuple[JobSpec, TaskSource]:
-    """The job that these words of a command line mean. Raises SpecInvalid."""
+def resolve_words(
+    job: str, settings: Sequence[str], params: Sequence[str], data_dir: Path | None = None
+) -> tuple[JobSpec, TaskSource]:
+    """The job that these words of a command line mean; a table's columns are looked over here. Raises SpecInvalid."""
     draft = start_draft(job)
     apply_options(draft, settings, params)
+    if wants_columns(draft):
+        from .table_job import declare_columns
+
+        declare_columns(draft, data_dir)
     return resolve_job(draft)
 
 
-def dry(job: str, settings: Sequence[str], params: Sequence[str], *, as_json: bool) -> int:
+def dry(
+    job: str, settings: Sequence[str], params: Sequence[str], *, data_dir: Path | None = None, as_json: bool
+) -> int:
     """Print the whole resolved job."""
-    spec, _ = resolve_words(job, settings, params)
+    spec, _ = resolve_words(job, settings, params, data_dir)
     click.echo(spec.model_dump_json() if as_json else as_job_file(spec), nl=as_json)
     return 0
 

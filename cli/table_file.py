@@ -1,4 +1,4 @@
-"""Looks a table (CSV) over: which columns are numbers, which are words, what is to be predicted."""
+"""Looks a table (CSV, Parquet) over: which columns are numbers, which are words, what is to be predicted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..trainer.table_files import TableMistake, delimiter_of, first_words
 from .errors import UsageMistake
 from .lazy import nearest
 
@@ -73,11 +74,29 @@ def describe(path: Path, target: str | None, by: str | None) -> Table:
     return Table(path, delimiter, len(rows), target, classes, scale, numbers, words, by, clients, notes)
 
 
+def _read_parquet(path: Path) -> tuple[str, list[str], list[list[str]]]:
+    try:
+        columns = first_words(path, ROWS_READ_MAX)
+    except (TableMistake, FileNotFoundError) as error:
+        raise UsageMistake(f"{error}.") from None
+    _check_header(path, list(columns))
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    _check_number(path, rows)
+    return "", list(columns), rows
+
+
+def _check_number(path: Path, rows: Sequence[object]) -> None:
+    if len(rows) < ROWS_MIN:
+        raise UsageMistake(f"{path}: {len(rows)} rows below the header are too few to train on: at least {ROWS_MIN}.")
+
+
 def _read(path: Path) -> tuple[str, list[str], list[list[str]]]:
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
     csv.field_size_limit(CELL_CHARACTERS_MAX)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = _delimiter(file.readline())
+            delimiter = delimiter_of(file.readline())
             file.seek(0)
             lines = csv.reader(file, delimiter=delimiter)
             header = [name.strip() for name in next(lines, [])]
@@ -92,13 +111,8 @@ def _read(path: Path) -> tuple[str, list[str], list[list[str]]]:
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise UsageMistake(f"{path} line {number}: {len(row)} cells, and the header has {len(header)}.")
-    if len(rows) < ROWS_MIN:
-        raise UsageMistake(f"{path}: {len(rows)} rows below the header are too few to train on: at least {ROWS_MIN}.")
+    _check_number(path, rows)
     return delimiter, header, rows
-
-
-def _delimiter(line: str) -> str:
-    return max(",;\t|", key=line.count)
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:

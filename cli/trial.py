@@ -97,7 +97,7 @@ class Trial:
 
     def _model(self) -> nn.Module:
         _seed(seed_of(self._spec.seed, "init"))
-        model = build_model(self._task, self._spec.params)
+        model = build_model(self._task, self._spec.params, self._spec.data)
         if self._spec.train.precision == "fp64":
             model.double()
         layout_of(model)  # lazy parameters and tensors that no update can carry are named here

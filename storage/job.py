@@ -21,7 +21,11 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scalar = bool | int | float | str
-Options = Annotated[dict[Annotated[str, Field(max_length=63)], Scalar | list[Scalar]], Field(max_length=64)]
+Value = Scalar | list[Scalar]
+Options = Annotated[dict[Annotated[str, Field(max_length=63)], Value], Field(max_length=64)]
+
+_Nested = Annotated[dict[Annotated[str, Field(max_length=255)], Value | dict[str, Value]], Field(max_length=2_000)]
+DataOptions = Annotated[dict[Annotated[str, Field(max_length=63)], Value | _Nested], Field(max_length=64)]
 
 
 class _Section(BaseModel):
@@ -138,7 +142,7 @@ class JobSpec(_Section):
     schedule: ScheduleSpec = ScheduleSpec()
     compress: CompressSpec = CompressSpec()
     params: Options = Field(default_factory=dict)  # arguments of the task's model()
-    data: Options = Field(default_factory=dict)  # arguments of the task's data() beside the client
+    data: DataOptions = Field(default_factory=dict)  # arguments of the task's data() beside the client
     submitted: Annotated[str, Field(max_length=64)] = ""  # the submitter's wall clock, for people
 
     @property

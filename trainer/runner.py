@@ -133,13 +133,13 @@ class Runner:
         return self._data.get(key, made)
 
     def _model_key(self, work: Work, task: Task) -> Hashable:
-        params = json.dumps(work.spec.params, sort_keys=True)
+        params = json.dumps([work.spec.params, work.spec.data], sort_keys=True)
         return (task.digest, params, work.spec.seed, work.spec.train.precision)
 
     def _built(self, work: Work, task: Task) -> KeptModel:
         """The model as the job's seed makes it, the same in every process: built on the CPU, then moved."""
         _seed_all(seed_of(work.spec.seed, "init"), self._device)
-        module = build_model(task, work.spec.params)
+        module = build_model(task, work.spec.params, work.spec.data)
         if work.spec.train.precision == "fp64":
             module.double()
         return KeptModel.of(module.to(self._device))

@@ -26,11 +26,17 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"known: {', '.join(known)}" if known else "it takes none"
 
 
-def build_model(task: Task, params: Mapping[str, Any]) -> nn.Module:
-    """`model(**params)`. Raises TaskError."""
+def build_model(task: Task, params: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> nn.Module:
+    """`model(**params)`; an argument without a default that `[params]` leaves out is taken from `[data]`.
+
+    Raises TaskError.
+    """
     function = task.needed("model", "model(**params)")
-    _check_options(task, function, "model", params, "[params]", given=0)
-    module = function(**params)
+    named = [p for p in _parameters(function) if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    needed = {p.name for p in named if p.default is p.empty} - params.keys()
+    given = {**params, **{name: value for name, value in (data or {}).items() if name in needed}}
+    _check_options(task, function, "model", given, "[params]", given=0)
+    module = function(**given)
     if not isinstance(module, nn.Module):
         raise task.mistake(f"model() must return a torch.nn.Module, got {type(module).__name__}", function)
     return module

@@ -202,5 +202,5 @@ def test_every_shipped_task_has_a_job_file_of_its_own_name():
         path = shipped(name)
         assert path is not None
         assert tomllib.loads(path.with_suffix(".toml").read_text())["task"] == name
-        if name != "cifar10":
+        if name not in ("cifar10", "table"):  # the first is large, the second has as many inputs as its table
             assert isinstance(build_model(task_of(name), {}), nn.Module)
