@@ -10,10 +10,12 @@ from ..storage import keys
 from ..storage.errors import StorageError
 from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
+from .flow.retention import counted_in
 from .ports import Stop
 from .retention import outdated_by, waste
 
 WAIT_SECONDS = 1.0
+SWEEP_VERSIONS = 10  # of an asynchronous job, between two looks for all that it no longer needs
 BACKLOG_MAX = 10_000  # rounds that wait to be collected; what is dropped here the next start or `warren job gc` finds
 
 log = logging.getLogger("warren.aggregator")
@@ -66,6 +68,11 @@ def outdated(store: ObjectStore, spec: JobSpec, round_number: int | None) -> Ite
         yield from (found.key for found in waste(store, spec))
         return
     gone = round_number - spec.keep_updates
+    if spec.schedule.asynchronous:
+        yield from counted_in(store, spec, gone) if gone >= 0 else ()
+        if round_number % SWEEP_VERSIONS == 0:  # the rest needs a look at who is out: not at each version
+            yield from (found.key for found in waste(store, spec))
+        return
     if gone >= 0:
         yield from (info.key for info in store.list(keys.updates(spec.job, gone)))
     for number in outdated_by(spec, round_number):

@@ -21,6 +21,7 @@ class Answer:
     outcome: Literal["valid", "rejected", "failed", "dead"]
     attempt: str = ""
     reason: str = ""
+    round: int = 0  # that the client was asked in; said where several are open at a time
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,11 +94,12 @@ class Hearing:
                 continue
             if told.kind in ("evaluate", "test"):
                 evaluated(told)
-            elif told.round == receipts.round:
+            elif receipts.concerns(told.round, told.client):
                 if told.outcome == "updated":
                     claims.append((_name(told, item.source), told.digest))
                 else:
-                    answers.append(Answer(told.client, _outcome(told), told.attempt, str(told.failure or told.outcome)))
+                    why = str(told.failure or told.outcome)
+                    answers.append(Answer(told.client, _outcome(told), told.attempt, why, round=told.round))
         answers += receipts.receive(claims)
         return [Answers(tuple(answers))] if answers else []
 

@@ -34,6 +34,10 @@ class Receipts:
         self.order = order
         self._asked = frozenset(order)
 
+    def concerns(self, round_number: int, client: str) -> bool:
+        """Whether news of this client's part in that round is news of ours."""
+        return round_number == self.round
+
     def receive(self, claims: Iterable[tuple[UpdateName, str | None]]) -> list[Answer]:
         """Examine the updates that are said to be there (with the digest that was said), each once.
 
@@ -80,11 +84,15 @@ class Receipts:
 
     def _note(self, name: UpdateName, found: Entry | str) -> Answer:
         if isinstance(found, str):
-            answer = Answer(name.client, "rejected", name.attempt, found)
+            answer = Answer(name.client, "rejected", name.attempt, found, round=name.round)
         else:
-            answer = Answer(name.client, "valid", name.attempt)
+            answer = Answer(name.client, "valid", name.attempt, round=name.round)
             if name.client not in self.entries:
-                self.entries[name.client] = found
-                self.house.numbers.offer(self.spec, self.round, found, self.order)
+                self._keep(name, found)
         self._answers[(name.client, name.attempt)] = answer
         return answer
+
+    def _keep(self, name: UpdateName, entry: Entry) -> None:
+        """This update is the client's: it may be folded ahead."""
+        self.entries[name.client] = entry
+        self.house.numbers.offer(self.spec, self.round, entry, self.order)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..storage import keys
 from ..storage.job import JobSpec, keep_rule
 from ..storage.objects import ObjectInfo, ObjectStore
+from .flow.retention import flow_waste, needed
 from .record import Record
 
 LATEST = 2  # checkpoints that always stay: the next round and evaluations start from them
@@ -31,8 +32,14 @@ def waste(store: ObjectStore, spec: JobSpec) -> Iterator[Waste]:
     committed = Committed(store, spec.job)
     if committed.last is None:
         return
-    yield from _updates(store, spec, committed)
-    yield from _checkpoints(store, spec, committed.last)
+    bases: frozenset[int] = frozenset()
+    if spec.schedule.asynchronous:
+        keep = needed(store, spec, committed.last)
+        bases = keep.bases
+        yield from (Waste(info.key, info.size, why) for info, why in flow_waste(store, spec, keep))
+    else:
+        yield from _updates(store, spec, committed)
+    yield from _checkpoints(store, spec, committed.last, bases)
     yield from _client_states(store, spec, committed)
 
 
@@ -116,12 +123,13 @@ def _updates(store: ObjectStore, spec: JobSpec, committed: Committed) -> Iterato
             yield Waste(info.key, info.size, f"did not count in round {int(folder)}")
 
 
-def _checkpoints(store: ObjectStore, spec: JobSpec, last: int) -> Iterator[Waste]:
+def _checkpoints(store: ObjectStore, spec: JobSpec, last: int, bases: Collection[int]) -> Iterator[Waste]:
+    """Those that the rule gives up, and that nobody who is out starts from."""
     if spec.keep_checkpoints == "all":
         return
     for info in store.list(keys.checkpoints(spec.job)):
         found = _CHECKPOINT.search(info.key)
-        if found and not checkpoint_kept(spec, int(found[1]), last):
+        if found and int(found[1]) not in bases and not checkpoint_kept(spec, int(found[1]), last):
             yield Waste(info.key, info.size, f'keep_checkpoints = "{spec.keep_checkpoints}"')
 
 

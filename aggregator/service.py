@@ -22,6 +22,7 @@ from ..storage.ports import Ledger
 from .collecting import Collecting
 from .dead_letters import DeadLetters
 from .finding import Finding
+from .flow.leader import FlowLeader
 from .labelling import Labelling
 from .leader import Leader
 from .leases import Lease, Leases
@@ -120,7 +121,8 @@ class Crew:
         try:
             spec = Record(self._house.store, lease.job).spec()
             self._collecting.whole(spec)  # what a crash left
-            if Leader(self._house, spec, lease, self._stop, self._committed).run() is not None:
+            leader = FlowLeader if spec.schedule.asynchronous else Leader
+            if leader(self._house, spec, lease, self._stop, self._committed).run() is not None:
                 self._finding.over(lease.job)
                 self._collecting.whole(spec)
         except (ObjectMissing, ObjectDamaged, SpecInvalid, StorageError) as error:

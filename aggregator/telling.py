@@ -43,7 +43,11 @@ class Telling:
             "deadline": "" if round.deadline is None else f"{round.deadline:.3f}",
             "clients": _clients(round),
         }
-        self._tell(fields | self._begun | ({"reason": reason} if reason else {}))
+        self.progress(fields, reason)
+
+    def progress(self, fields: Mapping[str, str], reason: str) -> None:
+        """Where the job stands, as whoever leads it has it."""
+        self._tell({**fields, **self._begun, **({"reason": reason} if reason else {})})
 
     def started(self, seconds: float) -> None:
         """The next round began then; told with its first state."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from ..broker.messages import RoundJob
 from ..storage import keys
 from ..storage.errors import StorageError
+from ..storage.job import JobSpec
 from .ports import Bench
 
 ASK_SECONDS = 1.0  # between two looks at a job's progress while its work goes on
@@ -21,7 +23,7 @@ class Standing:
         self._asked_at = -ASK_SECONDS
         self._answer = True
 
-    def dropped(self, job: RoundJob) -> str | None:
+    def dropped(self, job: RoundJob, spec: JobSpec) -> str | None:
         """Why this round job needs no work any more; None: it does.
 
         Raises:
@@ -34,6 +36,8 @@ class Standing:
         why = outdated(job, progress)
         if why is not None or (progress and job.kind in ("init", "train")):
             return why
+        if job.kind == "train" and spec.schedule.asynchronous:
+            return None  # the manifest of its round is one of many that its update may count in
         done = keys.manifest if job.kind in ("init", "train") else keys.evaluation
         if self._bench.store.stat(done(job.job, job.round)) is not None:
             return f"round {job.round} is closed"
@@ -63,6 +67,22 @@ def outdated(job: RoundJob, progress: Mapping[str, str]) -> str | None:
     state = progress.get("state", "")
     if state in OVER and not (job.kind in ("evaluate", "test") and state == "paused"):
         return f"the job is {state}"
+    if job.kind == "train" and "floors" in progress:
+        return _overtaken(job, progress)
     if job.kind in ("init", "train") and progress.get("round", "").isdigit() and int(progress["round"]) > job.round:
         return f"round {job.round} is closed"
     return None
+
+
+def _overtaken(job: RoundJob, progress: Mapping[str, str]) -> str | None:
+    """The same in an asynchronous job, whose leader tells from which round on each client's work is wanted.
+
+    Of clients that it does not name, the version that is to be made is the first. These floors only rise: what
+    was told late, or not at all, drops too little and never too much.
+    """
+    try:
+        floors = json.loads(progress["floors"])
+        floor = int(floors.get(job.client, progress["round"]))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return f"its client was asked anew, or counted: round {floor} is next" if job.round < floor else None

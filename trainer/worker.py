@@ -161,7 +161,7 @@ class Worker:
 
     def _complete(self, job: RoundJob, spec: JobSpec, *, again: bool) -> Completion | None:
         """Do the work, unless it is done or no longer wanted. None: nothing to tell."""
-        dropped = self._persist(None, self._standing.dropped, job)
+        dropped = self._persist(None, self._standing.dropped, job, spec)
         if dropped is not None:
             raise HandBack(dropped)
         self._standing.begin()
