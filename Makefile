@@ -91,5 +91,5 @@ $(VENV)/.compose-installed: pyproject.toml $(VENV)/.dev-installed
 $(VENV)/.dev-installed: pyproject.toml | $(BIN)/python
 	@echo 'installing Warren and its tests into $(VENV) (torch is large: this can take minutes)'
 	$(if $(TORCH_INDEX),$(INSTALL) torch torchvision --index-url $(TORCH_INDEX))
-	$(INSTALL) -e '.[dev,tasks]'
+	$(INSTALL) -e '.[dev,tasks,track]'
 	@touch $@

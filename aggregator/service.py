@@ -7,8 +7,9 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from .leader import Leader
 from .leases import Lease, Leases
 from .ports import House, News, Numbers, Stop
 from .record import Record
+from .tracking import Tracking
 
 LEASE_SECONDS = 10.0
 READERS = 4  # updates that are fetched and examined at a time
@@ -36,6 +38,7 @@ JOBS_MAX = 256  # led at a time by one aggregator: each has a thread
 log = logging.getLogger("warren.aggregator")
 
 Spawn = Callable[[str, Callable[[], None]], None]
+Tracked = Callable[[JobSpec], AbstractContextManager[None]]  # what follows a job while it is led
 
 
 class Aggregator:
@@ -51,6 +54,7 @@ class Aggregator:
         name: str,
         scratch: Path,
         lease_seconds: float = LEASE_SECONDS,
+        tracking: Path | None = None,
     ) -> None:
         """Prepare; nothing is contacted before `run`.
 
@@ -59,6 +63,7 @@ class Aggregator:
             name: for people, unique among the aggregators.
             scratch: a folder for updates on their way; emptied at start and end.
             lease_seconds: how long a dead aggregator keeps its jobs.
+            tracking: a folder for the files of trackers that jobs name; kept.
         """
         nonce = secrets.token_hex(16)
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="warren-read")
@@ -68,16 +73,18 @@ class Aggregator:
             store, broker, news, ledger, numbers, name, nonce, _wall_clock, _draw, pool.map, self._labelling.told
         )
         self._lease_seconds = lease_seconds
+        self._tracking = Tracking(store, ledger, tracking)
         self._threads: list[threading.Thread] = []
 
     def run(self, stop: Stop) -> None:
         """Serve until told to stop; then hand over the leases and return."""
-        crew = Crew(self._house, self._lease_seconds, stop, self._spawn)
+        crew = Crew(self._house, self._lease_seconds, stop, self._spawn, self._tracking.of)
         try:
             crew.work()
         finally:
             for thread in self._threads:
                 thread.join()
+            self._tracking.close()
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._labelling.close()
 
@@ -88,14 +95,22 @@ class Aggregator:
         thread.start()
 
 
+@contextmanager
+def _untracked(_: JobSpec) -> Iterator[None]:
+    yield
+
+
 class Crew:
     """The loops of an aggregator and how they hang together, whatever runs them: threads, or a simulation."""
 
-    def __init__(self, house: House, lease_seconds: float, stop: Stop, spawn: Spawn) -> None:
+    def __init__(
+        self, house: House, lease_seconds: float, stop: Stop, spawn: Spawn, tracked: Tracked = _untracked
+    ) -> None:
         facts = {"host": socket.gethostname(), "pid": str(os.getpid()), "version": __version__}
         self._house = house
         self._stop = stop
         self._spawn = spawn
+        self._tracked = tracked
         self._leases = Leases(house.ledger, house.nonce, house.name, lease_seconds, facts)
         self._finding = Finding(house.store, house.broker, self._leases, self.lead)
         self._collecting = Collecting(house.store)
@@ -122,7 +137,9 @@ class Crew:
             spec = Record(self._house.store, lease.job).spec()
             self._collecting.whole(spec)  # what a crash left
             leader = FlowLeader if spec.schedule.asynchronous else Leader
-            if leader(self._house, spec, lease, self._stop, self._committed).run() is not None:
+            with self._tracked(spec):
+                end = leader(self._house, spec, lease, self._stop, self._committed).run()
+            if end is not None:
                 self._finding.over(lease.job)
                 self._collecting.whole(spec)
         except (ObjectMissing, ObjectDamaged, SpecInvalid, StorageError) as error:

@@ -40,12 +40,25 @@ def aggregator() -> None:
     envvar="WARREN_METRICS_PORT",
     help="Serve /healthz, /readyz and /metrics here, on WARREN_METRICS_HOST (127.0.0.1).",
 )
+@click.option(
+    "--tracking",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="WARREN_TRACKING",
+    help="A folder for the files of TensorBoard, MLflow and W&B, where jobs name them in [track].",
+)
 @options.servers
-def start(name: str | None, scratch: Path | None, lease: str, metrics_port: int | None, servers: options.Given) -> int:
+def start(
+    name: str | None,
+    scratch: Path | None,
+    lease: str,
+    metrics_port: int | None,
+    tracking: Path | None,
+    servers: options.Given,
+) -> int:
     """Lead jobs until stopped. Several share the jobs; SIGTERM hands them over."""
     from .services import run_aggregator
 
-    return run_aggregator(servers, name, scratch, lease, metrics_port)
+    return run_aggregator(servers, name, scratch, lease, metrics_port, tracking)
 
 
 @aggregator.command("list", epilog="\b\nExample:\n  warren aggregator list")

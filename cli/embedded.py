@@ -46,6 +46,7 @@ class Embedded:
             data_dir: given to the task.
         """
         self.store = FolderStore(root)
+        self._root = root
         self._spec = spec
         self._server = fakeredis.FakeServer()
         self.ledger = RedisLedger(self._redis())
@@ -114,6 +115,7 @@ class Embedded:
             RedisLedger(self._redis()),
             name="embedded",
             scratch=self._folder("aggregator"),
+            tracking=self._root / "tracking",
         ).run(self._stop)
 
     def _work(self, name: str, source: str) -> None:

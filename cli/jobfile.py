@@ -17,6 +17,7 @@ from ..storage.compress import CompressSpec
 from ..storage.errors import SpecInvalid
 from ..storage.job import EvaluateSpec, JobSpec, ReducerSpec, StrategySpec, TrainSpec, make_spec, seconds
 from ..storage.schedule import ScheduleSpec
+from ..storage.track import TrackSpec
 from ..trainer.task import shipped_names
 from .lazy import nearest
 from .task_source import TaskSource, find_task, shipped_job_file
@@ -32,6 +33,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "evaluate": tuple(_SPANS.get(name, name) for name in EvaluateSpec.model_fields),
     "schedule": tuple(ScheduleSpec.model_fields),
     "compress": tuple(CompressSpec.model_fields),
+    "track": tuple(TrackSpec.model_fields),
 }
 FREE = ("strategy", "reducer", "params", "data")  # tables whose further keys are options of their own
 OPEN = {"strategy": tuple(StrategySpec.model_fields), "reducer": tuple(ReducerSpec.model_fields)}  # and options

@@ -45,7 +45,12 @@ class TrainerOptions:
 
 
 def run_aggregator(
-    given: Given, name: str | None, scratch: Path | None, lease: str, metrics_port: int | None = None
+    given: Given,
+    name: str | None,
+    scratch: Path | None,
+    lease: str,
+    metrics_port: int | None = None,
+    tracking: Path | None = None,
 ) -> int:
     """Lead jobs until stopped. Returns the exit code. Raises UsageMistake."""
     from ..aggregator.service import Aggregator
@@ -65,6 +70,7 @@ def run_aggregator(
             name=name,
             scratch=folder,
             lease_seconds=lease_seconds,
+            tracking=tracking,
         )
         aggregator.run(stop)
     return 0

@@ -173,6 +173,7 @@ class StatusReader:
         state = _BY_CONTROL.get(control.command) or self._going(progress)
         if state not in ENDED and self._ledger is not None and self._services and not warnings:
             warnings = missing_services(self.spec, trainers, aggregators)
+        warnings += _trackers(progress)
         results = self._results()
         if self._room is not None and state not in ENDED:
             warnings += self._room.warnings(results[-1].manifest if results else None)
@@ -218,6 +219,12 @@ class StatusReader:
             return progress, tuple(trainers), tuple(self._ledger.presences("aggregator")), ()
         except StorageUnavailable as error:
             return {}, (), (), (f"no news: {error}",)
+
+
+def _trackers(progress: Mapping[str, str]) -> tuple[str, ...]:
+    """What trackers have to say for themselves; the job goes on without them."""
+    said = {name.removeprefix("tracker."): words for name, words in progress.items() if name.startswith("tracker.")}
+    return tuple(f"tracker {name} {words[:300]}" for name, words in sorted(said.items()) if words)
 
 
 def read_progress(fields: Mapping[str, str], now: float | None) -> Now:

@@ -12,6 +12,7 @@ from .compress import CompressSpec
 from .counting import family, no_such_metric
 from .errors import ObjectDamaged, SpecInvalid
 from .schedule import ScheduleSpec, check, fill_in
+from .track import TrackSpec
 
 CLIENTS_MAX = 100_000
 ROUNDS_MAX = 99_999
@@ -141,6 +142,7 @@ class JobSpec(_Section):
     evaluate: EvaluateSpec = EvaluateSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     compress: CompressSpec = CompressSpec()
+    track: TrackSpec = TrackSpec()
     params: Options = Field(default_factory=dict)  # arguments of the task's model()
     data: DataOptions = Field(default_factory=dict)  # arguments of the task's data() beside the client
     submitted: Annotated[str, Field(max_length=64)] = ""  # the submitter's wall clock, for people

@@ -22,6 +22,7 @@ from warren.cli.main import cli
 from warren.storage.compress import CompressSpec
 from warren.storage.job import EvaluateSpec, JobSpec, ReducerSpec, StrategySpec, TrainSpec
 from warren.storage.schedule import ScheduleSpec
+from warren.storage.track import TrackSpec
 from warren.trainer import partition
 from warren.trainer.task import Client, load_task, shipped_names
 from warren.trainer.task_calls import build_model, client_data
@@ -79,6 +80,7 @@ def job_file_defaults() -> dict[str, str]:
         "evaluate.": EvaluateSpec,
         "schedule.": ScheduleSpec,
         "compress.": CompressSpec,
+        "track.": TrackSpec,
     }
     for prefix, kind in sections.items():
         for field in kind.model_fields:
