@@ -3,7 +3,8 @@
 # make fidelity: experiments of the literature beside their figures (docs/fidelity.md); ARGS=--smoke, --full.
 # make fuzz: 100,000 cases of what a peer or a file may say.
 # make simulate: 10,000 seeds of crashes and lost messages (SEEDS=...). make mutants: what that must catch.
-# make test-compose: docker-compose.yml under a real engine, with pictures of MinIO's console (needs Chromium).
+# make test-compose: docker-compose.yml under a real engine, with pictures of MinIO's console; ARGS='-m "containers and not drill"':
+#   without disks that fill, restores and restarts. make compose-images: what that needs, ahead of it.
 #
 # PYTHON       the interpreter to make .venv with (default: the first of 3.11 or newer found)
 # PIP_ARGS     more arguments for pip install
@@ -16,11 +17,11 @@ ROOMS := broker storage trainer aggregator cli
 QUIET := $(shell test -t 2 || echo -q)
 INSTALL = $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test test-compose lint servers bench fidelity fuzz simulate mutants chaos help clean
+.PHONY: demo test test-compose compose-images lint servers bench fidelity fuzz simulate mutants chaos help clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo 'Targets: demo test test-compose lint servers bench fidelity fuzz simulate mutants chaos clean'
+	@echo 'Targets: demo test test-compose compose-images lint servers bench fidelity fuzz simulate mutants chaos clean'
 
 demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
@@ -28,10 +29,13 @@ demo: $(VENV)/.tasks-installed
 test: lint servers
 	$(BIN)/python -m pytest --ignore tests/compose -m "not containers" --durations 15 $(ARGS)
 
-# WARREN_TEST_IMAGES names a program that makes look-alikes of images where none can be pulled; those are named in the output.
-# Where PyTorch's index of CPU builds can't be reached: WARREN_TORCH=cuda.
-test-compose: $(VENV)/.compose-installed
-	$(BIN)/python -m pytest -s -m containers tests/compose --durations=0 $(ARGS)
+# WARREN_TEST_IMAGES names a program that starts an engine (`PROGRAM --engine`), and makes look-alikes of images where none can be
+# pulled (`PROGRAM NAME...`); those are named in the output.
+test-compose: compose-images
+	$(BIN)/python -m pytest -s -m containers tests/compose --durations=12 $(ARGS)
+
+compose-images: $(VENV)/.compose-installed
+	PYTHONPATH=tests $(BIN)/python -m compose.get
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

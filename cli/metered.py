@@ -34,6 +34,7 @@ class Meters:
         self._said_at = float("-inf")
         self._make()
         self._gauge("build_info", "Its version.", "version").labels(__version__).set(1)
+        self._gauge("ready", "1 while it takes work and Redis answers, as /readyz.").set_function(self.ready)
 
     def _make(self) -> None:
         self.job = {name: self._gauge(f"job_{name}", f"The job's {name}.", "job") for name in NUMBERS}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from compose.get import DRIVER, browser_program
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -14,11 +15,6 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 WAIT_SECONDS = 60
-BROWSERS, DRIVERS = ("chromium", "google-chrome", "chrome"), ("chromedriver",)
-
-
-def browser_program() -> str | None:
-    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
 class Console:
@@ -72,9 +68,9 @@ def console(url: str) -> Iterator[Console]:
     """A browser of its own."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(browser_program())
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1300"):
         options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which(DRIVER)))
     try:
         yield Console(driver, url)
     finally:

