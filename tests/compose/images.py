@@ -56,7 +56,7 @@ class Images:
         names = sorted({name for name in named if name != ours and not name.startswith(("warren:", *WITHOUT_STAND_IN))})
         names.append(self._environment.get("WARREN_IMAGE_PYTHON") or default_python())
         self._pull([name for name in names if not _here(name) and not _here(_plain(name))])
-        settings = {}
+        settings: dict[str, str] = {}
         for name in names:
             if not _here(name):
                 self._make(_plain(name))

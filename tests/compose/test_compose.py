@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from compose.console import browser_program, console
+from compose.console import console
+from compose.get import browser_program
+from compose.refusals import PROBE, REFUSALS
 from compose.system import ROOT, System, docker
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
@@ -115,35 +117,11 @@ print(json.dumps(found))
 """
 
 
-REFUSED = """
-import os, sys
-from warren.cli.connect import open_servers
-from warren.broker.ports import Outgoing
-from warren.broker.errors import BrokerRefused
-from warren.storage.errors import StorageRefused
-job = sys.argv[1]
-with open_servers({}, "probe") as servers:
-    tries = {
-        "makes a checkpoint": lambda: servers.store.create(f"jobs/{job}/checkpoints/round-00099.safetensors", b"x"),
-        "deletes a checkpoint": lambda: servers.store.delete(f"jobs/{job}/checkpoints/round-00001.safetensors"),
-        "lists the bucket": lambda: list(servers.store.list("")),
-        "submits": lambda: servers.broker.publish([Outgoing("submissions.v1", b"x")]),
-        "takes from a site": lambda: servers.broker.consume(["submissions.v1"]),
-        "takes a lease": lambda: servers.ledger.acquire(job, "nonce", 1.0),
-        "changes progress": lambda: servers.ledger.set_progress(job, {"state": "done"}),
-    }
-    for what, attempt in tries.items():
-        try:
-            attempt()
-        except (BrokerRefused, StorageRefused):
-            continue
-        print("ALLOWED", what)
-print("asked")
-"""
-
-
-def test_a_pool_trainers_account_is_refused_what_is_not_its_own(system: System, first_job: str) -> None:
-    assert system.execute("trainer", "python3", "-c", REFUSED, first_job) == "asked\n"
+@pytest.mark.parametrize("account", REFUSALS)
+def test_the_account_is_refused_what_docs_security_says(account: str, system: System, first_job: str) -> None:
+    words = ["python3", "-c", PROBE, first_job, json.dumps(REFUSALS[account])]
+    ran = system.compose("run", "--rm", "-T", "--entrypoint", words[0], account, *words[1:])
+    assert json.loads(ran) == []
 
 
 def test_each_service_shows_health_and_metrics_and_logs_one_object_a_line(system: System, first_job: str) -> None:

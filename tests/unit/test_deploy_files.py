@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
 
 import pytest
+from compose.refusals import REFUSALS
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = [ROOT / "docker-compose.yml", *sorted((ROOT / "deploy").rglob("*compose*.yml"))]
@@ -46,6 +48,34 @@ def test_the_dashboard_names_the_data_source_that_is_provisioned_and_its_panels_
         assert panel["targets"]
         for part in (panel, *panel["targets"]):
             assert f"uid: {part['datasource']['uid']}\n" in provisioned
+
+
+def test_docs_security_names_each_refusal_that_is_tried_and_no_other() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    rows = [row.split("|") for row in text.splitlines() if row.count("|") == 4]
+    cells = {(row[1].strip(" `"), row[2].strip()): row[3].strip().split("; ") for row in rows}
+    for role, tried in REFUSALS.items():
+        assert cells[f"warren-{role}", "all three"] == list(tried)
+    of_sites = ast.parse((ROOT / "tests" / "services" / "test_site_accounts.py").read_text())
+    for name, server in {"STORE": "MinIO", "BROKER": "RabbitMQ", "REDIS": "Redis"}.items():
+        (named,) = [cell for (_, on), cell in cells.items() if on == server]
+        assert named == _keys_of(of_sites, f"{name}_REFUSALS")
+
+
+def _keys_of(module: ast.Module, name: str) -> list[object]:
+    """The keys of a dictionary that a module gives this name."""
+    for node in module.body:
+        target = (
+            node.target
+            if isinstance(node, ast.AnnAssign)
+            else node.targets[0]
+            if isinstance(node, ast.Assign)
+            else None
+        )
+        if isinstance(target, ast.Name) and target.id == name and isinstance(node, ast.AnnAssign | ast.Assign):
+            assert isinstance(node.value, ast.Dict)
+            return [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+    raise LookupError(name)
 
 
 def test_every_alert_is_explained() -> None:
