@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from .errors import UsageMistake
 
 REQUEST_SECONDS = 5.0  # a client that says nothing is let go
 TEXT = "text/plain; charset=utf-8"
+
+log = logging.getLogger("warren.health")
 
 
 class Shown(Protocol):
@@ -29,10 +33,9 @@ def serve(port: int, shown: Shown) -> Iterator[int]:
     """Answer on this port (0: any) until the block ends; gives the port. Raises UsageMistake."""
     host = os.environ.get("WARREN_METRICS_HOST") or "127.0.0.1"
     try:
-        server = ThreadingHTTPServer((host, port), _handler(shown))
+        server = _Server((host, port), _handler(shown))
     except OSError as error:
         raise UsageMistake(f"--metrics-port {port}: {host}:{port}: {error.strerror}.") from None
-    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="warren-metrics", daemon=True)
     thread.start()
     try:
@@ -41,6 +44,15 @@ def serve(port: int, shown: Shown) -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A health check reads one line and goes: no news, and nothing to print beside the log's own lines."""
+        if not isinstance(sys.exception(), ConnectionError):
+            log.exception("the page of health and metrics failed")
 
 
 def _handler(shown: Shown) -> type[BaseHTTPRequestHandler]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Each is tried with the account's own connections: store, broker, redis, minio, admin (of the store), users (of RabbitMQ).
+# Each is tried over the account's own connections: store, broker, redis, minio, admin (the store), users (RabbitMQ).
 SERVERS_OWN = {
     "empties Redis": "redis.flushall()",
     "makes a user of Redis": "redis.acl_setuser('other', enabled=True)",
