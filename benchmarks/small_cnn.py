@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.utils.data import Subset
 
 from warren.trainer.tasks import mnist
 
@@ -22,7 +23,10 @@ def model():
 
 
 def data(client):
-    return mnist.data(client)
+    """60 images: a thousandth of them all, however many clients there are."""
+    pictures = mnist.digits(client.data_dir)[0]
+    parts = mnist.divided(client.data_dir, 1000, client.seed, "iid", ())
+    return Subset(pictures, parts[client.index].tolist())
 
 
 def test_data(client):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import adaptive
 import fedprox
 import mcmahan
 import mcmahan_why
+import racape
+import robust
 
-EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in (mcmahan_why, mcmahan, fedprox)}
+MODULES = (mcmahan_why, racape, adaptive, robust, fedprox, mcmahan)
+EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in MODULES}

@@ -111,6 +111,7 @@ def best_so_far(curve: Sequence[tuple[int, float]]) -> Curve:
 
 def at_best_validation(result: Result, metric: str = "accuracy") -> tuple[int, float]:
     """(round, the value on test data) of the checkpoint that was best on validation data: the test is read once."""
-    validation = result.curves[f"validation {metric}"]
+    test = dict(result.curves[f"test {metric}"])  # an evaluation that was late lacks what had not come
+    validation = [point for point in result.curves[f"validation {metric}"] if point[0] in test]
     chosen = max(validation, key=lambda point: (point[1], -point[0]))[0]
-    return chosen, dict(result.curves[f"test {metric}"])[chosen]
+    return chosen, test[chosen]

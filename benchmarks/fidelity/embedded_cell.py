@@ -74,6 +74,8 @@ class _Follower:
         """Whether the job has ended, or reached the target with no earlier evaluation still open."""
         control = self._record.control()
         self._take_evaluations()
+        if control.command == "pause" and self._evaluations_open():
+            return False
         if control.command != "run":
             self._result.ended, self._result.reason = control.command, control.reason
             return True
@@ -89,6 +91,16 @@ class _Follower:
         self._result.ended = "target"
         return True
 
+    def _evaluations_open(self) -> bool:
+        """Whether rounds that were committed before a pause are still being evaluated."""
+        committed = sum(info.key != keys.manifest(self._spec.job, 0) for info in self._store.list(self._manifests_at))
+        every = self._spec.evaluate.every
+        return every > 0 and len(self._read) < committed // every
+
+    @property
+    def _manifests_at(self) -> str:
+        return keys.manifests(self._spec.job)
+
     def conclude(self) -> None:
         """What is written at the end: the last evaluations, and the manifests' facts."""
         self._take_evaluations()
@@ -102,7 +114,7 @@ class _Follower:
             self._result.curves["training loss"] = losses
 
     def _manifests(self) -> Iterator[Manifest]:
-        for info in self._store.list(keys.manifests(self._spec.job)):
+        for info in self._store.list(self._manifests_at):
             yield read_document(Manifest, self._store.read(info.key), info.key)
 
     def _take_evaluations(self) -> None:

@@ -79,7 +79,7 @@ def rows(size: Size) -> list[Row]:
 
 def job(row: Row, rate: float, rounds: int, seed: int, *, tuning: bool) -> dict[str, Any]:
     """Tuning keeps a tenth of each client's images for validation, and does not look at the test images."""
-    each = max(1, rounds // 3) if tuning else 1 if row.paper < 400 else 4
+    each = rounds if tuning else 1 if row.paper < 400 else 4
     looked = {"every": each, "clients": CLIENTS, "share": 0.1, "held_out": False}
     final = {"every": each, "clients": 0, "share": 0.0}
     return {
