@@ -13,7 +13,7 @@ from . import options
     epilog="\b\nExamples:\n  warren check lung.py\n  warren check job.toml -P hidden=128 --data-dir /srv/scans\n"
     "  warren check job.toml --plot clients.png\n  warren check digits --json | jq .update_bytes"
 )
-@click.argument("job")
+@options.job_or_task
 @options.settings
 @options.params
 @click.option("--client", type=click.IntRange(min=0), default=0, show_default=True, help="Whose data.")

@@ -21,7 +21,7 @@ def checkpoint() -> None:
 @checkpoint.command(
     "list", epilog="\b\nExamples:\n  warren checkpoint list @last\n  warren checkpoint list lung-4f --store runs"
 )
-@click.argument("job")
+@options.job
 @options.as_json
 @options.store
 @options.servers
@@ -38,8 +38,8 @@ def list_checkpoints(job: str, as_json: bool, store: Path | None, servers: optio
 @checkpoint.command(
     epilog="\b\nExamples:\n  warren checkpoint get lung-4f\n  warren checkpoint get lung-4f 12 -o round12.safetensors"
 )
-@click.argument("job")
-@click.argument("which", default="final")
+@options.job
+@options.which
 @click.option(
     "-o",
     "--output",
@@ -62,8 +62,8 @@ def get(job: str, which: str, output: Path | None, store: Path | None, servers: 
     epilog="\b\nExamples:\n  warren checkpoint evaluate @last --store runs\n"
     "  warren checkpoint evaluate lung-4f 12 --client st-mary --data-dir /srv/scans --accept-code"
 )
-@click.argument("job")
-@click.argument("which", default="final")
+@options.job
+@options.which
 @click.option("--client", metavar="NAME", help="On this client's validation share, not on the task's test_data().")
 @click.option("--device", default="auto", show_default=True, envvar="WARREN_DEVICE", help="auto, cpu, cuda or cuda:1.")
 @click.option("--data-dir", type=_FOLDER, envvar="WARREN_DATA_DIR", help="Given to the task as client.data_dir.")
@@ -98,8 +98,8 @@ def evaluate(
     epilog="\b\nExamples:\n  warren checkpoint diff lung-4f:10 lung-4f:20\n"
     "  warren checkpoint diff lung-4f lung-9o:best\n  warren checkpoint diff a.safetensors b.safetensors"
 )
-@click.argument("one")
-@click.argument("other")
+@click.argument("one", shell_complete=options.completed("jobs"))
+@click.argument("other", shell_complete=options.completed("jobs"))
 @options.as_json
 @options.store
 @options.servers

@@ -12,7 +12,11 @@ import click
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes a shell complete words of this command. Commands and options need no server for it."""
+    """Print what makes a shell complete words of this command: commands, options, ids of jobs, tasks, contexts.
+
+    Ids are asked of the folder or the servers that the line names, for two seconds at most; a context whose
+    secrets come from a command offers none.
+    """
     from click.shell_completion import get_completion_class
 
     from .main import cli

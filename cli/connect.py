@@ -22,6 +22,7 @@ from ..storage.ports import Ledger
 from ..storage.s3 import S3Address, S3Store
 from .context import Addresses, resolve
 from .options import Given
+from .store_address import store_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +91,6 @@ def open_servers(given: Given, name: str, kinds: Kinds = Kinds()) -> Iterator[Se
 def open_store(addresses: Addresses) -> S3Store:
     """The bucket, whether it is there or not."""
     return S3Store(store_address(addresses))
-
-
-def store_address(addresses: Addresses) -> S3Address:
-    """The bucket's address, with keys and TLS files. Raises StorageRefused."""
-    ca_file, cert_file, key_file = addresses.tls_files
-    return S3Address(
-        addresses.s3,
-        addresses.access_key,
-        addresses.secret_key,
-        addresses.bucket,
-        ca_file=ca_file,
-        cert_file=cert_file,
-        key_file=key_file,
-    )
 
 
 def open_broker(addresses: Addresses, name: str) -> RabbitBroker:

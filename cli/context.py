@@ -120,6 +120,8 @@ def resolve(
     given: Mapping[str, str | None],
     environment: Mapping[str, str] = os.environ,
     path: Path | None = None,
+    *,
+    run_commands: bool = True,
 ) -> Addresses:
     """The addresses to use.
 
@@ -127,12 +129,15 @@ def resolve(
         given: the options: context, amqp, redis, s3, s3_bucket; None where an option was not given.
         environment: `WARREN_AMQP`, …; each also as `…_FILE`, naming a file that holds it.
         path: the context file; None for the usual one.
+        run_commands: whether secrets that a command gives are asked for; else they are empty.
 
     Raises:
         UsageMistake: no such context, a secret that can't be read, an address that is none.
     """
     path = path or contexts_path(environment)
     context = _context(given.get("context") or environment.get("WARREN_CONTEXT"), path)
+    if not run_commands:
+        context = {name: "" if "command" in _table(value) else value for name, value in context.items()}
     values = {name: _setting(name, given, environment, context) for name in SETTINGS}
     for name, schemes in _SCHEMES.items():
         _check_address(name, values[name] or "", schemes)
@@ -162,6 +167,10 @@ def _context(name: str | None, path: Path) -> dict[str, Any]:
     return dict(contexts[name])
 
 
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _setting(
     name: str, given: Mapping[str, str | None], environment: Mapping[str, str], context: Mapping[str, Any]
 ) -> str | None:
@@ -179,7 +188,7 @@ def _setting(
 
 def _from_context(name: str, value: Any, environment: Mapping[str, str]) -> str:
     if isinstance(value, str):
-        if name in ("amqp_password", "redis_password", "s3_secret_key"):
+        if value and name in ("amqp_password", "redis_password", "s3_secret_key"):
             raise UsageMistake(
                 f'{name} stands open in the context file. Write {name} = {{ file = "…" }}, '
                 '{ env = "…" } or { command = "…" }.'

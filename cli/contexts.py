@@ -40,7 +40,7 @@ def show(servers: options.Given) -> None:
 
 
 @context.command(epilog="\b\nExample:\n  warren context use lab")
-@click.argument("name")
+@click.argument("name", shell_complete=options.completed("contexts"))
 def use(name: str) -> None:
     """Use this context from now on."""
     from .context_file import use_context

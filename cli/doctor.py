@@ -12,7 +12,7 @@ from . import options
     "  WARREN_RABBITMQ_API=https://mq.lab:15671 warren doctor\n"
     "  warren doctor --json | jq 'select(.level == \"wrong\")'"
 )
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=options.completed("job_or_task"))
 @options.settings
 @options.as_json
 @options.servers

@@ -12,9 +12,9 @@ from email.utils import parsedate_to_datetime
 from ..storage.errors import StorageError
 from ..storage.s3 import S3Store
 from ..storage.s3_requests import Requests
-from .connect import store_address
 from .context import Addresses
 from .findings import Finding
+from .store_address import store_address
 
 RETRY_SECONDS = 3.0
 CLOCK_SECONDS_MAX = 300.0  # S3 refuses requests that are signed 15 minutes early or late

@@ -36,7 +36,7 @@ def list_jobs(as_json: bool, store: Path | None, servers: options.Given) -> None
 
 
 @job.command(epilog="\b\nExamples:\n  warren job show @last\n  warren job show lung-4f --json | jq .rounds")
-@click.argument("job")
+@options.job
 @options.as_json
 @options.store
 @options.servers
@@ -51,7 +51,7 @@ def show(job: str, as_json: bool, store: Path | None, servers: options.Given) ->
 
 
 @job.command(epilog="\b\nExample:\n  warren job pause @last --reason 'disk is nearly full'")
-@click.argument("job")
+@options.job
 @click.option("--reason", default="", help="Kept with the job.")
 @options.store
 @options.servers
@@ -61,7 +61,7 @@ def pause(job: str, reason: str, store: Path | None, servers: options.Given) -> 
 
 
 @job.command(epilog="\b\nExample:\n  warren job resume lung-4f")
-@click.argument("job")
+@options.job
 @click.option("--reason", default="", help="Kept with the job.")
 @options.store
 @options.servers
@@ -71,7 +71,7 @@ def resume(job: str, reason: str, store: Path | None, servers: options.Given) ->
 
 
 @job.command(epilog="\b\nExample:\n  warren job cancel lung-4f --reason 'wrong data'")
-@click.argument("job")
+@options.job
 @click.option("--reason", default="", help="Kept with the job.")
 @options.store
 @options.servers

@@ -26,7 +26,7 @@ _data_dir = click.option(
     "  warren job fork lung-4f --at 12 --set task=lung.py --name lung-fixed\n"
     "  warren job fork digits-9o --at 5 --set rounds=20 --store runs",
 )
-@click.argument("job")
+@options.job
 @click.option(
     "--at", "at", type=click.IntRange(0, 99_999), required=True, metavar="ROUND", help="The round to start from."
 )
@@ -63,7 +63,7 @@ def fork(
     epilog="\b\nExamples:\n  warren job rerun digits-9o --store runs\n  warren job rerun @last --follow\n"
     "  warren job verify digits-k2 --against digits-9o",
 )
-@click.argument("job")
+@options.job
 @click.option("--follow", is_flag=True, help="Watch the new job until it ends, then compare.")
 @_trainers
 @_device
@@ -100,9 +100,12 @@ def rerun(
     epilog="\b\nExamples:\n  warren job verify @last\n  warren job verify lung-4f --json\n"
     "  warren job verify digits-k2 --against digits-9o --store runs",
 )
-@click.argument("job")
+@options.job
 @click.option(
-    "--against", metavar="JOB", help="Compare with the checkpoints of this job, instead of making them again."
+    "--against",
+    metavar="JOB",
+    help="Compare with the checkpoints of this job, instead of making them again.",
+    shell_complete=options.completed("jobs"),
 )
 @options.as_json
 @options.store
@@ -127,8 +130,8 @@ def verify(job: str, against: str | None, as_json: bool, store: Path | None, ser
     short_help="Two jobs side by side.",
     epilog="\b\nExamples:\n  warren job diff lung-4f lung-9o\n  warren job diff lung-4f @last -o curves.png",
 )
-@click.argument("one")
-@click.argument("other")
+@click.argument("one", shell_complete=options.completed("jobs"))
+@click.argument("other", shell_complete=options.completed("jobs"))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Draw both jobs' curves here (PNG)."
 )

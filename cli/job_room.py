@@ -13,7 +13,7 @@ from . import options
     short_help="Delete what is not needed any more.",
     epilog="\b\nExamples:\n  warren job gc --dry-run\n  warren job gc lung-4f\n  warren job gc --json | jq .key",
 )
-@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=options.completed("jobs"))
 @click.option("--dry-run", is_flag=True, help="List what would go, and delete nothing.")
 @options.as_json
 @options.store
@@ -36,7 +36,7 @@ def gc(jobs: tuple[str, ...], dry_run: bool, as_json: bool, store: Path | None, 
     short_help="Delete jobs that are over.",
     epilog="\b\nExamples:\n  warren job rm lung-4f\n  warren job rm lung-4f lung-9o --force",
 )
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=options.completed("jobs"))
 @click.option("--force", is_flag=True, help="Also a job that is not over: it is cancelled first.")
 @options.as_json
 @options.store

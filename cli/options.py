@@ -12,8 +12,25 @@ import click
 _F = TypeVar("_F", bound=Callable[..., Any])
 Given = dict[str, str | None]
 
+
+def completed(offers: str) -> Callable[[click.Context, click.Parameter, str], Any]:
+    """What a shell offers for a word: one of the functions of `completing`, which is imported only then."""
+
+    def answer(ctx: click.Context, _: click.Parameter, incomplete: str) -> Any:
+        from . import completing
+
+        return getattr(completing, offers)(ctx, incomplete)
+
+    return answer
+
+
 _SERVERS = (
-    click.option("--context", metavar="NAME", help="A named set of addresses [WARREN_CONTEXT]."),
+    click.option(
+        "--context",
+        metavar="NAME",
+        help="A named set of addresses [WARREN_CONTEXT].",
+        shell_complete=completed("contexts"),
+    ),
     click.option("--amqp", metavar="URL", help="RabbitMQ [WARREN_AMQP]."),
     click.option("--redis", metavar="URL", help="Redis [WARREN_REDIS]."),
     click.option("--s3", metavar="URL", help="MinIO, or another S3 [WARREN_S3]."),
@@ -55,6 +72,9 @@ def seen(function: _F) -> _F:
     return gathered  # type: ignore[return-value]
 
 
+job = click.argument("job", shell_complete=completed("jobs"))
+job_or_task = click.argument("job", shell_complete=completed("job_or_task"))
+which = click.argument("which", default="final", shell_complete=completed("models"))
 store = click.option(
     "--store",
     metavar="DIR",

@@ -13,7 +13,7 @@ from . import options
     epilog="\b\nExamples:\n  warren run digits --rounds 20\n  warren run job.toml --trainers 2 --set train.lr=0.05\n"
     "  warren run --resume @last\n  warren run job.toml --json > events.jsonl"
 )
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=options.completed("job_or_task"))
 @click.option("--rounds", type=click.IntRange(min=1), help="Instead of the job's.")
 @options.settings
 @options.params
@@ -39,7 +39,12 @@ from . import options
     help="The folder that keeps runs.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the whole resolved job, and run nothing.")
-@click.option("--resume", metavar="JOB", help="Go on with a run of that folder: an id, its start, or @last.")
+@click.option(
+    "--resume",
+    metavar="JOB",
+    help="Go on with a run of that folder: an id, its start, or @last.",
+    shell_complete=options.completed("jobs"),
+)
 @options.as_json
 def run(
     job: str | None,

@@ -12,7 +12,7 @@ from . import options
     "  warren submit job.toml --set train.lr=0.05 -P hidden=128 --follow"
     "\n  JOB=$(warren submit digits --set rounds=5)\n  warren submit job.toml --dry-run"
 )
-@click.argument("job")
+@options.job_or_task
 @options.settings
 @options.params
 @click.option("--dry-run", is_flag=True, help="Show the whole resolved job, and store nothing.")

@@ -12,7 +12,7 @@ from . import options
 @click.command(
     epilog="\b\nExamples:\n  warren watch @last\n  warren watch lung-4\n  warren watch lung-4f09ab --json | jq .metrics"
 )
-@click.argument("job")
+@options.job
 @options.as_json
 @options.store
 @options.servers

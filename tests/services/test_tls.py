@@ -15,8 +15,9 @@ from servers.s3_server import ACCESS_KEY, SECRET_KEY, MinioServer
 
 from warren.broker.errors import BrokerRefused, BrokerUnavailable
 from warren.broker.topology import SUBMISSIONS
-from warren.cli.connect import open_broker, store_address
+from warren.cli.connect import open_broker
 from warren.cli.context import Addresses
+from warren.cli.store_address import store_address
 from warren.storage import ledger
 from warren.storage.errors import StorageRefused, StorageUnavailable
 from warren.storage.ledger import RedisLedger
