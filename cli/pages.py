@@ -26,7 +26,7 @@ Addresses and credentials also come from a context.
 {exit_codes}
 
 JOB is an id, the start of one that is unique, or `@last`: the one that was started last from here in the same store.
-Commands, options, ids of jobs, tasks and contexts are completed in bash, zsh and fish: `source <(warren completion bash)`.
+Shells (bash, zsh, fish) complete commands, options, jobs, tasks and contexts: `source <(warren completion bash)`.
 
 """
 
