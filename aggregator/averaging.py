@@ -16,10 +16,11 @@ from ..storage.errors import ObjectMissing, StorageError
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
+from ..storage.rules import kept_at_site
 from ..storage.tensors import Header, digest_file, read_header
 from .checkpoint import fold_for, write_checkpoint
 from .fold import GROUP_MAX, Fold, Incoming
-from .intake import examine, examine_packed, max_bytes
+from .intake import Examined, examine, examine_packed, max_bytes
 from .layout import read_layout
 from .ports import UpdateRejected
 from .spool import SPOOL_BYTES_MAX, Spool, TooLarge
@@ -58,11 +59,14 @@ class Averaging:
 
     def base(self, job: str, round_number: int) -> Base:
         """Key, digest and size of a round's checkpoint."""
-        desk, key = self._desk(job), keys.checkpoint(job, round_number)
-        if key not in desk.bases:
-            path = desk.spool.path(key, OBJECT_BYTES_MAX)
-            desk.bases[key] = Base(key=key, digest=digest_file(path), size=path.stat().st_size)
-        return desk.bases[key]
+        return self._named(self._desk(job), keys.checkpoint(job, round_number))
+
+    def server(self, job: str, round_number: int) -> Base | None:
+        """The same of the strategy's state beside it; None where it has none."""
+        try:
+            return self._named(self._desk(job), keys.optimizer(job, round_number))
+        except ObjectMissing:
+            return None
 
     def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, digest: str | None) -> Entry:
         """Fetch an update and read it whole. The file waits for its turn, if there is room."""
@@ -78,6 +82,7 @@ class Averaging:
                 desk.spool.replace(key, out)
             else:
                 found = examine(path, name, kind, spec, header, digest)
+        self._check_state(spec, name, found)
         if desk.spool.full:
             desk.spool.release(key)  # what is fetched again is checked again
         else:
@@ -92,6 +97,9 @@ class Averaging:
             examples=found.examples,
             metrics=found.metrics,
             facts=found.facts,
+            terms=found.terms,
+            state=found.state,
+            state_bytes=found.state_bytes,
         )
 
     def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
@@ -153,6 +161,20 @@ class Averaging:
             desk = self._desks.pop(job, None)
         if desk is not None:
             desk.spool.close()
+
+    def _check_state(self, spec: JobSpec, name: UpdateName, found: Examined) -> None:
+        """What the client keeps is stored before its update. Raises UpdateRejected."""
+        if found.state is None or kept_at_site(spec):
+            return
+        there = self._store.stat(keys.client_state(name.job, name.client, name.round, name.attempt))
+        if there is None or there.size != found.state_bytes:
+            raise UpdateRejected("what the client keeps with it is not in the store as the update says")
+
+    def _named(self, desk: Desk, key: str) -> Base:
+        if key not in desk.bases:
+            path = desk.spool.path(key, OBJECT_BYTES_MAX)
+            desk.bases[key] = Base(key=key, digest=digest_file(path), size=path.stat().st_size)
+        return desk.bases[key]
 
     def _desk(self, job: str) -> Desk:
         with self._lock:

@@ -8,10 +8,11 @@ from typing import Any
 from ..broker.messages import SET_ASIDE_MAX, RoundJob, encode
 from ..broker.ports import Outgoing
 from ..broker.topology import rounds_queue
-from ..storage.documents import Control, Manifest, Plan
+from ..storage.documents import Base, Control, Manifest, Plan
 from ..storage.errors import ObjectDamaged, ObjectMissing
 from ..storage.job import JobSpec
 from .account import account_for
+from .client_states import ClientStates
 from .events import (
     Answers,
     Controlled,
@@ -54,6 +55,7 @@ class Carrier:
         patiently: Patience,
         halt: Callable[[str], None],
         send: Sending,
+        states: ClientStates,
     ) -> None:
         self.plan = plan
         self.manifest: Manifest | None = None
@@ -64,6 +66,7 @@ class Carrier:
         self._patiently = patiently
         self._halt = halt
         self._send = send
+        self._states = states
         self._started = patiently(house.ledger.now)
         self._index = {name: index for index, name in enumerate(spec.client_names)}
         self._published = 0
@@ -85,7 +88,6 @@ class Carrier:
 
     def _round_job(self, client: str, again: bool) -> Outgoing:
         self._published += 1
-        base = self.plan.base
         job = RoundJob(
             job=self._spec.job,
             round=self.plan.round,
@@ -95,9 +97,9 @@ class Carrier:
             index=self._index[client],
             count=len(self._index),
             source=self._spec.source_of(client),
-            base=base.key if base else None,
-            base_digest=base.digest if base else None,
-            base_bytes=base.size if base else 0,
+            **named("base", self.plan.base),
+            **named("state", self._states.of(client, self.plan.round - 1)),
+            **named("server", self.plan.server),
             publication=f"{self._house.nonce[:40]}-{self._published}",
             again=again,
             set_aside=self._receipts.set_aside(client)[-SET_ASIDE_MAX:],
@@ -170,6 +172,11 @@ def write_checkpoint(
             if patiently(record.committed, manifest.round) or patiently(record.highest_manifest) != manifest.round:
                 return None
             halt(f"round {manifest.round} is frozen, but its checkpoint can't be made: {error}")
+
+
+def named(field: str, base: Base | None) -> dict[str, Any]:
+    """The three fields of a round job that name an object; none where there is none."""
+    return {} if base is None else {field: base.key, f"{field}_digest": base.digest, f"{field}_bytes": base.size}
 
 
 def outgoing(job: RoundJob, queue: str) -> Outgoing:

@@ -11,6 +11,7 @@ import torch
 from ..storage.documents import Entry, Manifest
 from ..storage.errors import ObjectDamaged
 from ..storage.job import JobSpec
+from ..storage.rules import BESIDE, rule_of
 from ..storage.tensors import FLOATING, Header, Written, digest_file, read_header, shown
 from ..storage.torch_tensors import map_file, save
 from .combining import Robust, Updates
@@ -20,6 +21,7 @@ from .merging import merge
 from .pieces import FileSource
 from .staleness import staleness, weight_of
 from .strategies.average import Average, Tensors
+from .strategies.counted import counted
 from .strategies.registry import accumulates_double, load, options_of
 
 
@@ -44,8 +46,12 @@ def read_start(path: Path) -> Start:
 
 
 def fold_for(spec: JobSpec, layout: Layout) -> Fold:
-    """The sum that a job's rounds are folded in: make it once, `reset` it from round to round."""
-    return Fold(layout, double=accumulates_double(spec))
+    """The sum that a job's rounds are folded in: make it once, `reset` it from round to round.
+
+    Args:
+        layout: the checkpoint's.
+    """
+    return Fold(layout.of_update(rule_of(spec).sends), double=accumulates_double(spec))
 
 
 def write_checkpoint(
@@ -81,12 +87,13 @@ def write_checkpoint(
         entry = manifest.entries[0]
         return _write_first(_checked(entry, update_path(entry), examined), out), None
     start = read_start(base_path)
+    layout = start.layout.of_update(rule_of(spec).sends)
     if spec.reducer.name == "average":
-        averages = _averages(spec, manifest, start.layout, fold, update_path, examined)
+        averages = _averages(spec, manifest, layout, fold, update_path, examined)
     else:
-        averages = _robust(spec, manifest, base_path, start.layout, update_path, examined)
+        averages = _robust(spec, manifest, base_path, layout, update_path, examined)
     merge(spec, manifest, averages, start.tensors, start.layout.trainable)
-    state, new = _step(spec, manifest.round, start, averages, optimizer_path)
+    state, new = _step(spec, manifest, start, averages, optimizer_path)
     _check_finite(new)
     written_state = None
     if state:
@@ -172,17 +179,23 @@ def _checked(entry: Entry, path: Path, examined: Collection[str]) -> Path:
 
 @torch.no_grad()
 def _step(
-    spec: JobSpec, round_number: int, start: Start, averages: Tensors, optimizer_path: Path | None
+    spec: JobSpec, manifest: Manifest, start: Start, averages: Tensors, optimizer_path: Path | None
 ) -> tuple[Tensors, Tensors]:
     """The strategy's state after the round, and every tensor of the new model in the model's own dtype."""
-    strategy, options = load(spec), options_of(spec, round_number)
-    trained = {name: averages.pop(name) for name in sorted(start.layout.trainable)}
+    strategy, options = load(spec), options_of(spec, manifest.round)
+    trained = {name: averages.pop(name) for name in sorted(start.layout.trainable - start.layout.local)}
+    beside = {
+        group: {name: averages.pop(f"{BESIDE}{group}/{name}") for name in trained} for group in rule_of(spec).sends
+    }
     weights = {name: start.tensors[name].to(value.dtype) for name, value in trained.items()}
     state = _state(spec, optimizer_path)
     if state is None:
         state = strategy.init(weights, options)
-    state, new = strategy.apply(state, weights, Average(spec.update, trained), options, round_number)
+    of = tuple(counted(spec, entry) for entry in manifest.entries)
+    average = Average(spec.update, trained, beside, of, len(spec.client_names))
+    state, new = strategy.apply(state, weights, average, options, manifest.round)
     new = new | {name: _carried(spec, start, name, value) for name, value in averages.items()}
+    new = new | {name: start.tensors[name] for name in start.layout.local}
     return state, {name: tensor.detach().to(start.tensors[name].dtype) for name, tensor in new.items()}
 
 

@@ -15,7 +15,8 @@ from ..storage.documents import Base, ClientResult, Evaluation, write_document
 from ..storage.errors import ObjectMissing, StorageError
 from ..storage.job import JobSpec
 from .answers import Answer, merged_metrics
-from .carrying import outgoing
+from .carrying import named, outgoing
+from .client_states import ClientStates
 from .plan import evaluating_clients
 from .ports import House
 from .record import JSON
@@ -51,10 +52,11 @@ class Pending:
 class Evaluations:
     """The evaluations of one job that are not frozen yet. A server that does not answer only makes them later."""
 
-    def __init__(self, house: House, spec: JobSpec, send: Sending) -> None:
+    def __init__(self, house: House, spec: JobSpec, send: Sending, states: ClientStates) -> None:
         self._house = house
         self._spec = spec
         self._send = send
+        self._states = states
         self._open: dict[int, Pending] = {}
         self._sent = 0
         self._send_again_at = 0.0
@@ -176,9 +178,8 @@ class Evaluations:
             index=names.index(client) if client in names else 0,
             count=len(names),
             source=source,
-            base=base.key,
-            base_digest=base.digest,
-            base_bytes=base.size,
+            **named("base", base),
+            **named("state", self._states.of(client, round_number) if kind == "evaluate" else None),
             publication=f"{self._house.nonce[:40]}-e{self._sent}",
         )
         return outgoing(job, evaluations_queue(source))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..storage.rules import BESIDE
 from ..storage.tensors import DTYPES, FLOATING, Header, TensorSpec, map_pages, read_header
 from ..storage.torch_tensors import TORCH_DTYPES, map_file
 from .layout import Layout
@@ -24,6 +25,7 @@ WINDOW_BYTES = 32 << 20  # read by one thread at a time and then unmapped: updat
 THREADS_MAX = 8  # memory is the limit, not cores
 
 Tensors = dict[str, torch.Tensor]
+Sum = tuple[torch.dtype, bool]  # what adds up as one: its dtype, and whether every update counts alike
 
 
 def fold(total: torch.Tensor, updates: Sequence[torch.Tensor], weights: Sequence[float]) -> None:
@@ -62,7 +64,7 @@ class Incoming:
 class _Run:
     """Tensors that lie side by side both in a file and in the total: folded as one."""
 
-    total: torch.dtype
+    total: Sum
     dtype: str
     at: int  # first item in the total
     start: int  # first byte in the data section
@@ -73,18 +75,20 @@ class Fold:
     """The weighted sum of a round's updates so far. Holds one model, however many updates come.
 
     float16, bfloat16 and float32 add up in float32, float64 in float64; `double` makes it float64 for all.
-    Integer tensors are those of the first update. The buffers are reused from round to round (`reset`).
+    Integer tensors are those of the first update. What updates carry beside the model counts once for each of
+    them, whatever their weights. The buffers are reused from round to round (`reset`).
     """
 
     def __init__(self, layout: Layout, *, double: bool = False) -> None:
-        self._places: dict[str, tuple[TensorSpec, torch.dtype, int]] = {}
-        sizes: dict[torch.dtype, int] = {}
+        self._places: dict[str, tuple[TensorSpec, Sum, int]] = {}
+        sizes: dict[Sum, int] = {}
         floating = [spec for spec in layout.tensors.values() if spec.dtype in FLOATING]
         for spec in sorted(floating, key=lambda s: (-DTYPES[s.dtype], s.name)):  # the order of written files
-            total = torch.float64 if double or spec.dtype == "F64" else torch.float32
+            dtype = torch.float64 if double or spec.dtype == "F64" else torch.float32
+            total = (dtype, spec.name.startswith(BESIDE))
             self._places[spec.name] = (spec, total, sizes.get(total, 0))
             sizes[total] = sizes.get(total, 0) + _items(spec)
-        self._totals = {dtype: torch.zeros(size, dtype=dtype) for dtype, size in sizes.items()}
+        self._totals = {total: torch.zeros(size, dtype=total[0]) for total, size in sizes.items()}
         self._weights = dict.fromkeys(sizes, 0.0)
         self._integers: Tensors = {}
         self._folded: list[tuple[str, str]] = []
@@ -102,9 +106,9 @@ class Fold:
 
     def reset(self) -> None:
         """Start a new sum in the same memory. What `result` gave is overwritten."""
-        for dtype, total in self._totals.items():
+        for key, total in self._totals.items():
             _everywhere(total, torch.Tensor.zero_)
-            self._weights[dtype] = 0.0
+            self._weights[key] = 0.0
         self._integers = {}
         self._folded = []
         self._spent = False
@@ -130,11 +134,11 @@ class Fold:
         assert self._folded, "nothing was folded"
         if not self._spent:
             self._spent = True
-            for dtype, total in self._totals.items():
-                _everywhere(total, partial(torch.Tensor.div_, other=self._weights[dtype]))
+            for key, total in self._totals.items():
+                _everywhere(total, partial(torch.Tensor.div_, other=self._weights[key]))
         averages = {
-            name: self._totals[dtype][at : at + _items(spec)].view(spec.shape)
-            for name, (spec, dtype, at) in self._places.items()
+            name: self._totals[key][at : at + _items(spec)].view(spec.shape)
+            for name, (spec, key, at) in self._places.items()
         }
         return averages | self._integers
 
@@ -149,8 +153,8 @@ class Fold:
             for update, header, own in zip(group, headers, runs, strict=True):
                 self._pass([update], [header], own)
         for update in group:
-            for dtype in self._weights:
-                self._weights[dtype] += _exact(update.weight, dtype)
+            for key in self._weights:
+                self._weights[key] += _counts(update, key)
             self._folded.append((update.client, update.attempt))
 
     def _pass(self, group: Sequence[Incoming], headers: Sequence[Header], runs: Sequence[_Run]) -> None:
@@ -158,7 +162,7 @@ class Fold:
         starts = [header.data_start for header in headers]
 
         def window(run: _Run) -> None:
-            weights = [_exact(update.weight, run.total) for update in group]
+            weights = [_counts(update, run.total) for update in group]
             places = [start + run.start for start in starts]
             parts = [_part(file, place, run.items, run.dtype) for file, place in zip(files, places, strict=True)]
             fold(self._totals[run.total][run.at : run.at + run.items], parts, weights)
@@ -184,7 +188,7 @@ class Fold:
         return runs
 
 
-def _continues(run: _Run, spec: TensorSpec, total: torch.dtype, at: int) -> bool:
+def _continues(run: _Run, spec: TensorSpec, total: Sum, at: int) -> bool:
     return (run.total, run.dtype, run.at + run.items, run.start + run.items * DTYPES[run.dtype]) == (
         total,
         spec.dtype,
@@ -242,6 +246,11 @@ def _integers(path: Path, header: Header) -> Tensors:
 
 def _items(spec: TensorSpec) -> int:
     return (spec.end - spec.start) // DTYPES[spec.dtype]
+
+
+def _counts(update: Incoming, total: Sum) -> float:
+    dtype, even = total
+    return 1.0 if even else _exact(update.weight, dtype)
 
 
 def _exact(weight: float, dtype: torch.dtype) -> float:

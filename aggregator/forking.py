@@ -12,9 +12,10 @@ from ..storage.documents import Manifest, write_document
 from ..storage.errors import ObjectDamaged, ObjectMissing, StorageRefused
 from ..storage.job import JobSpec, write_spec
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
+from ..storage.rules import kept_at_site
 from ..storage.tensors import digest_file
+from .client_states import InForce, in_force
 from .record import JSON, Record
-from .retention import Committed
 from .spool import Spool
 
 SAFETENSORS = "application/vnd.safetensors"
@@ -86,25 +87,29 @@ def _copy_all(store: ObjectStore, spool: Spool, record: Record, number: int, job
     facts: dict[str, str] = {}
     if store.stat(keys.optimizer(record.job, number)) is not None:
         facts["optimizer"] = _copy(store, spool, keys.optimizer(record.job, number), keys.optimizer(job, 0))
-    for client, attempt, key in client_states(store, record.job, number):
-        facts[f"client {client}"] = _copy(store, spool, key, keys.client_state(job, client, 0, attempt))
+    for state in client_states(store, record, number):
+        to = keys.client_state(job, state.client, 0, state.attempt)
+        facts[f"client {state.client}"] = _copy(store, spool, state.base.key, to, state.base.digest)
     expected = _expected(record, number)
     facts["checkpoint"] = _copy(store, spool, keys.checkpoint(record.job, number), keys.checkpoint(job, 0), expected)
     return facts
 
 
-def client_states(store: ObjectStore, job: str, number: int) -> Iterator[tuple[str, str, str]]:
-    """The state in force of each client after a round: (client, attempt, key) of its last attempt that counted."""
-    committed = Committed(store, job)
-    newest: dict[str, tuple[str, str]] = {}
-    for info in store.list(keys.client_states(job)):  # by client, then round
-        found = keys.read_client_state(info.key)
-        if found is None or found.round > number:
-            continue
-        if found.round == 0 or committed.counts(found.round, found.client, found.attempt):
-            newest[found.client] = (found.attempt, info.key)
-    for client, (attempt, key) in newest.items():
-        yield client, attempt, key
+def client_states(store: ObjectStore, record: Record, number: int) -> Iterator[InForce]:
+    """The state in force of each client after a round. What stays at the sites can't be copied: there it starts over.
+
+    Raises:
+        ObjectMissing: a client's is collected.
+    """
+    if kept_at_site(record.spec()):
+        return
+    for state in in_force(store, record, number):
+        if store.stat(state.base.key) is None:
+            raise ObjectMissing(
+                f"what {state.client} kept in round {state.round} of {record.job} was collected (keep_updates): "
+                "fork one of its last rounds"
+            )
+        yield state
 
 
 def _expected(record: Record, number: int) -> str | None:

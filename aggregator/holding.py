@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..storage.job import JobSpec, keep_rule
+from ..storage.rules import kept_at_site, rule_of
 from .retention import LATEST
 
-STATES = {"fedavg": 0, "fedavgm": 1, "fedadagrad": 1, "fedadam": 2, "fedyogi": 2}  # models' worth of float32
+STATES = {  # models' worth of float32
+    "fedavg": 0,
+    "fedavgm": 1,
+    "fedadagrad": 1,
+    "fedadam": 2,
+    "fedyogi": 2,
+    "scaffold": 1,
+    "feddyn": 1,
+    "fednova": 0,
+    "qfedavg": 0,
+}
 STATES_MAX = 3  # any optimizer of torch: Adam with amsgrad
 IN_HAND = 2  # rounds beside those kept: the open one, and the one that is being collected
 DERIVED = 2  # final and best
@@ -21,10 +32,12 @@ class Most:
     updates: int
     checkpoints: int  # with the final and the best
     states: int  # the strategy's, each as large as the model
+    kept: int = 0  # by clients
+    beside: int = 0  # models' worth that each update carries beside the model
 
     @property
     def models(self) -> int:
-        return self.updates + self.checkpoints + self.states
+        return self.updates * (1 + self.beside) + self.checkpoints + self.states + self.kept
 
     def size(self, model_bytes: int) -> int:
         """In bytes, once the size of a checkpoint is known; manifests and results are small beside it."""
@@ -37,7 +50,11 @@ def most_held(spec: JobSpec) -> Most:
     asked = len(spec.client_names) if spec.below_quorum == "resample" else spec.asked
     first = (len(spec.sites) or 1) if rounds == spec.rounds else 0
     kept = _checkpoints(spec)
-    return Most(asked * rounds + first, kept + DERIVED, STATES.get(spec.strategy.name, STATES_MAX) * kept)
+    rule = rule_of(spec)
+    in_store = rule.keeps != "nothing" and not kept_at_site(spec)
+    by_clients = asked * rounds + len(spec.client_names) if in_store else 0
+    states = STATES.get(spec.strategy.name, STATES_MAX) * kept
+    return Most(asked * rounds + first, kept + DERIVED, states, by_clients, len(rule.sends))
 
 
 def still_to_come(spec: JobSpec, committed: int) -> int:
@@ -46,8 +63,9 @@ def still_to_come(spec: JobSpec, committed: int) -> int:
     left = spec.rounds - committed
     if spec.keep_checkpoints == "all":
         each = 1 + STATES.get(spec.strategy.name, STATES_MAX)
-        return min(left, IN_HAND) * spec.asked + left * each + DERIVED
-    return min(most.models, min(left, IN_HAND) * spec.asked + most.checkpoints + most.states)
+        return min(left, IN_HAND) * spec.asked * (1 + most.beside) + left * each + DERIVED + most.kept
+    coming = min(left, IN_HAND) * spec.asked * (1 + most.beside)
+    return min(most.models, coming + most.checkpoints + most.states + most.kept)
 
 
 def _checkpoints(spec: JobSpec) -> int:

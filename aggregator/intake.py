@@ -18,6 +18,7 @@ from ..broker.messages import METRICS_MAX
 from ..storage.errors import ObjectDamaged
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
+from ..storage.rules import TERM_MAX, Rule, counts_examples, rule_of
 from ..storage.tensors import FLOATING, Header, TensorSpec, digest_file, map_pages, read_header, shown
 from .layout import read_layout
 from .ports import UpdateRejected
@@ -31,6 +32,7 @@ METRICS_CHARACTERS_MAX = 65_536
 BLOCK_BYTES = 1 << 20  # digested and checked while it is in cache
 
 _FACTS = ("torch", "cpu", "threads", "seconds")
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _COUNT = re.compile(r"[0-9]{1,16}\Z")
 
 
@@ -65,6 +67,9 @@ class Examined:
     examples: int
     metrics: dict[str, float]
     facts: dict[str, str]  # torch build, CPU capability, threads, seconds
+    terms: dict[str, float]
+    state: str | None = None  # the digest of what the client keeps if this counts
+    state_bytes: int = 0
 
 
 def max_bytes(base: Header | None, spec: JobSpec) -> int:
@@ -95,17 +100,18 @@ def examine(
     try:
         header = read_header(path)
         _check_named(header.metadata, name, kind)
-        _check_layout(header, base)
+        _check_layout(header, base, spec)
     except ObjectDamaged as error:
         raise UpdateRejected(str(error)) from None
     examples = _examples(header.metadata, kind)
     metrics = _metrics(header.metadata)
-    weight = examples if spec.strategy.weighting == "examples" else 1
+    terms, state, state_bytes = ({}, None, 0) if kind == "init" else _said(header.metadata, rule_of(spec))
+    weight = examples if counts_examples(spec) else 1
     found, complaint = _read(path, header, max(1, weight))
     _check_digest(found, digest)
     if complaint:
         raise UpdateRejected(complaint)
-    return Examined(found, header.size, examples, metrics, _facts(header.metadata))
+    return Examined(found, header.size, examples, metrics, _facts(header.metadata), terms, state, state_bytes)
 
 
 def examine_packed(
@@ -152,13 +158,30 @@ def _check_named(metadata: Mapping[str, str], name: UpdateName, kind: str) -> No
             raise UpdateRejected(f"metadata: {key} says {seen}, the key {value!r}")
 
 
-def _check_layout(header: Header, base: Header | None) -> None:
+def _check_layout(header: Header, base: Header | None, spec: JobSpec) -> None:
     layout = read_layout(header, checkpoint=False)
     if base is None and not layout.trainable:
         raise UpdateRejected("the model has no trainable tensor")
-    difference = layout.same_as(read_layout(base, checkpoint=True)) if base is not None else None
+    if layout.local and rule_of(spec).keeps != "personal":
+        raise UpdateRejected("metadata: local names tensors, and this job keeps none with its clients")
+    sent = rule_of(spec).sends
+    difference = layout.same_as(read_layout(base, checkpoint=True).of_update(sent)) if base is not None else None
     if difference:
         raise UpdateRejected(difference)
+
+
+def _said(metadata: Mapping[str, str], rule: Rule) -> tuple[dict[str, float], str | None, int]:
+    """What the algorithm needs from each client: the terms of its formula; digest and size of what is kept."""
+    numbers = _metrics(metadata, "terms") if rule.terms else {}
+    for name, least in rule.terms.items():
+        if not least <= numbers.get(name, -1.0) <= TERM_MAX:
+            raise UpdateRejected(f"metadata: terms has {name} {numbers.get(name)}, not {least:g} to {TERM_MAX:g}")
+    if rule.keeps == "nothing":
+        return {name: numbers[name] for name in rule.terms}, None, 0
+    state, size = metadata.get("state", ""), metadata.get("state_bytes", "")
+    if not _DIGEST.match(state) or not _COUNT.match(size):
+        raise UpdateRejected("metadata: no digest and size of what the client keeps with this update")
+    return {name: numbers[name] for name in rule.terms}, state, int(size)
 
 
 def _examples(metadata: Mapping[str, str], kind: str) -> int:
@@ -169,15 +192,15 @@ def _examples(metadata: Mapping[str, str], kind: str) -> int:
     return int(text)
 
 
-def _metrics(metadata: Mapping[str, str]) -> dict[str, float]:
+def _metrics(metadata: Mapping[str, str], field: str = "metrics") -> dict[str, float]:
     """Up to METRICS_MAX finite numbers; what is not finite is dropped, since nothing can be averaged with it."""
-    text = metadata.get("metrics", "{}")
+    text = metadata.get(field, "{}")
     try:
         fields = json.loads(text) if len(text) <= METRICS_CHARACTERS_MAX else None
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        raise UpdateRejected("metadata: metrics is not a map of numbers, or a very long one")
+        raise UpdateRejected(f"metadata: {field} is not a map of numbers, or a very long one")
     finite = {key: number for key, value in sorted(fields.items()) if (number := _finite(value)) is not None}
     return {key: finite[key] for key in list(finite)[:METRICS_MAX] if len(key) <= 63}
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..storage.errors import ObjectDamaged
+from ..storage.rules import BESIDE
 from ..storage.tensors import FLOATING, Header, TensorSpec, shown
 
 
@@ -19,11 +20,24 @@ class Layout:
         tensors: every tensor once, without the further names of tied ones.
         trainable: names that are trained; all else is carried (buffers, frozen parameters).
         tied: each further name, to its canonical one.
+        local: names that stay with the clients: the checkpoint has them as they began, updates lack them.
     """
 
     tensors: dict[str, TensorSpec]
     trainable: frozenset[str]
     tied: dict[str, str]
+    local: frozenset[str] = frozenset()
+
+    def of_update(self, sends: tuple[str, ...] = ()) -> Layout:
+        """What an update to this model holds: no local tensors, and for each trained one those sent beside it."""
+        if not self.local and not sends:
+            return self
+        tensors = {name: spec for name, spec in self.tensors.items() if name not in self.local}
+        trainable = self.trainable - self.local
+        for group in sends:
+            names = {name: f"{BESIDE}{group}/{name}" for name in sorted(trainable)}
+            tensors |= {beside: replace(tensors[name], name=beside) for name, beside in names.items()}
+        return Layout(tensors, trainable, {a: name for a, name in self.tied.items() if name not in self.local})
 
     def same_as(self, other: Layout) -> str | None:
         """None where both describe one model; else the first difference, in words."""
@@ -44,7 +58,8 @@ class Layout:
         """A checkpoint's metadata: nothing of job, time or host, so that equal models are equal bytes."""
         tied = json.dumps(dict(sorted(self.tied.items())), separators=(",", ":"))
         trainable = json.dumps(sorted(self.trainable), separators=(",", ":"))
-        return {"format": "pt", "trainable": trainable, "tied": tied}
+        local = {"local": json.dumps(sorted(self.local), separators=(",", ":"))} if self.local else {}
+        return {"format": "pt", "trainable": trainable, "tied": tied, **local}
 
 
 def read_layout(header: Header, *, checkpoint: bool) -> Layout:
@@ -64,7 +79,10 @@ def read_layout(header: Header, *, checkpoint: bool) -> Layout:
     for name in trainable:
         if name not in tensors or tensors[name].dtype not in FLOATING:
             raise ObjectDamaged(f"metadata: trainable names {shown(name)}, which is no floating tensor here")
-    return Layout(tensors, frozenset(trainable), tied)
+    local = _field(header.metadata, "local") if "local" in header.metadata else []
+    if not isinstance(local, list) or not all(isinstance(name, str) and name in tensors for name in local):
+        raise ObjectDamaged("metadata: local is not a list of tensors that are here")
+    return Layout(tensors, frozenset(trainable), tied, frozenset(local))
 
 
 def _check_tied(tied: Any, tensors: Mapping[str, TensorSpec], checkpoint: bool) -> None:

@@ -10,7 +10,9 @@ from ..broker.errors import BrokerError
 from ..storage.documents import Control, Manifest, Plan
 from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError
 from ..storage.job import JobSpec
+from ..storage.rules import rule_of
 from .carrying import Carrier, write_checkpoint
+from .client_states import ClientStates, states_in
 from .conclusion import Conclusion
 from .evaluation import Evaluations
 from .events import ControlState, Effect, Event, Opened, Publish, Round, Wiped
@@ -60,7 +62,8 @@ class Leader:
         self._patiently = Patience(stop, hold, self._telling.waits)
         self._hearing = Hearing(house, spec, hold, stop, lambda: self._patiently(self._record.control))
         self._send = Sending(house.broker)
-        self._evaluations = Evaluations(house, spec, self._send)
+        self._states = ClientStates(spec)
+        self._evaluations = Evaluations(house, spec, self._send, self._states)
         self._to_evaluate: list[int] = []
         self._conclusion = Conclusion(house, spec, self._record)
 
@@ -102,6 +105,8 @@ class Leader:
         manifest = self._patiently(self._record.manifest, highest)
         if not self._patiently(self._record.committed, highest):
             write_checkpoint(self._house, self._spec, self._record, manifest, self._patiently, self._halt)
+        store, record = self._house.store, self._record
+        self._states.resume(lambda number: self._patiently(states_in, store, record, number), highest)
         self._patiently(self._evaluations.resume, range(highest + 1))
         self._house.label(self._spec, "evaluated", highest)  # another may have died just before it did
         return highest + 1
@@ -112,7 +117,7 @@ class Leader:
         receipts = Receipts(self._house, self._spec, number, plan.base, self._patiently)
         receipts.ask(plan.clients)
         carrier = Carrier(
-            self._house, self._spec, self._record, plan, receipts, self._patiently, self._halt, self._send
+            self._house, self._spec, self._record, plan, receipts, self._patiently, self._halt, self._send, self._states
         )
         round = Round(number, frozenset(plan.clients), rules(self._spec, plan), plan.number)
         self._telling.started(self._patiently(self._house.ledger.now))
@@ -156,7 +161,9 @@ class Leader:
         if standing is not None:
             return standing, False
         base = self._patiently(self._house.numbers.base, self._spec.job, number - 1) if number else None
-        plan, ours = self._patiently(self._record.settle_plan, first_plan(self._spec, number, base))
+        hears = number and rule_of(self._spec).hears
+        server = self._patiently(self._house.numbers.server, self._spec.job, number - 1) if hears else None
+        plan, ours = self._patiently(self._record.settle_plan, first_plan(self._spec, number, base, server))
         return (plan, True) if ours else (self._patiently(self._record.last_plan, number) or plan, False)
 
     def _opened(self, plan: Plan, fresh: bool) -> Opened:
@@ -191,6 +198,7 @@ class Leader:
         except Exception as error:
             log.warning("stream not trimmed: %s", error, extra={"job": self._spec.job})
         self._house.label(self._spec, "committed", manifest.round)
+        self._states.note(manifest)
         self._to_evaluate.append(manifest.round)  # begun when the next round is out
         self._committed(self._spec, manifest.round)
 

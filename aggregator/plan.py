@@ -11,7 +11,7 @@ from .events import Rules
 from .reducers.options import least_updates
 
 
-def first_plan(spec: JobSpec, round_number: int, base: Base | None) -> Plan:
+def first_plan(spec: JobSpec, round_number: int, base: Base | None, server: Base | None = None) -> Plan:
     """The plan that a round starts with.
 
     Round 0 asks one client of a pool, or all sites, to initialise the model: the first answer is enough.
@@ -28,6 +28,7 @@ def first_plan(spec: JobSpec, round_number: int, base: Base | None) -> Plan:
         wanted=spec.selected,
         quorum=max(spec.quorum_count, least_updates(spec.reducer)),
         base=base,
+        server=server,
     )
 
 

@@ -44,6 +44,10 @@ class Numbers(Protocol):
         """Key, digest and size of a round's checkpoint. Raises ObjectMissing."""
         ...
 
+    def server(self, job: str, round_number: int) -> Base | None:
+        """The strategy's state beside a round's checkpoint, likewise; None where it has none."""
+        ...
+
     def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, digest: str | None) -> Entry:
         """Read an update whole, and say what it is.
 

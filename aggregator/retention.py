@@ -134,14 +134,21 @@ def _checkpoints(store: ObjectStore, spec: JobSpec, last: int, bases: Collection
 
 
 def _client_states(store: ObjectStore, spec: JobSpec, committed: Committed) -> Iterator[Waste]:
-    """State of attempts that did not count. Round 0's is what a fork copied."""
+    """State of attempts that did not count, and what none of the last `keep_updates` rounds started from."""
     assert committed.last is not None
-    for info in store.list(keys.client_states(spec.job)):
+    since = committed.last - spec.keep_updates
+    in_force: tuple[ObjectInfo, keys.ClientStateName] | None = None  # the client's newest that counted up to `since`
+    for info in store.list(keys.client_states(spec.job)):  # by client, then round
         found = keys.read_client_state(info.key)
-        if found is None or not 0 < found.round <= committed.last:
+        if found is None or found.round > committed.last:
             continue
-        if not committed.counts(found.round, found.client, found.attempt):
+        if found.round and not committed.counts(found.round, found.client, found.attempt):  # round 0's a fork copied
             yield Waste(info.key, info.size, f"did not count in round {found.round}")
+        elif found.round <= since:
+            if in_force is not None and in_force[1].client == found.client:
+                older, name = in_force
+                yield Waste(older.key, older.size, f"round {found.round} superseded what was kept in {name.round}")
+            in_force = info, found
 
 
 def _delete(store: ObjectStore, infos: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from ..storage.documents import Entry, Manifest
 from ..storage.job import JobSpec
 from ..storage.schedule import ScheduleSpec
+from .strategies.counted import weight
 
 
 def staleness(manifest: Manifest, entry: Entry) -> int:
@@ -41,7 +42,7 @@ def weight_of(spec: JobSpec, entry: Entry, t: int = 0) -> float:
     """How much an update counts among those of its round, or of its version at this staleness."""
     if spec.schedule.kind == "fedbuff":
         return discount(spec.schedule, t)
-    return entry.examples if spec.strategy.weighting == "examples" else 1
+    return weight(spec, entry)
 
 
 def shrinking(spec: JobSpec, manifest: Manifest) -> float:

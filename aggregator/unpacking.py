@@ -12,6 +12,7 @@ from ..storage.codecs.forms import Form
 from ..storage.codecs.packing import packed_bytes_max, unpack_file
 from ..storage.errors import ObjectDamaged
 from ..storage.job import JobSpec
+from ..storage.rules import rule_of
 from ..storage.tensors import Header, digest_file, read_header
 from .layout import Layout, read_layout
 from .spool import Spool
@@ -27,14 +28,14 @@ def packed(spec: JobSpec, round_number: int) -> bool:
 def bytes_max(base: Header, spec: JobSpec) -> int:
     """The most bytes that a stored update to this base may have."""
     if not spec.compress.used:
-        return base.size + HEADER_ALLOWANCE
-    layout = read_layout(base, checkpoint=True)
+        return base.size * (1 + len(rule_of(spec).sends)) + HEADER_ALLOWANCE
+    layout = read_layout(base, checkpoint=True).of_update(rule_of(spec).sends)
     return packed_bytes_max(spec.compress, _forms(layout), layout.trainable, base.data_start)
 
 
 def unpack(stored: Path, header: Header, spec: JobSpec, base: Header, out: Path) -> None:
     """Write the plain file of a stored update. Raises ObjectDamaged: it is none of this job and model; named."""
-    layout = read_layout(base, checkpoint=True)
+    layout = read_layout(base, checkpoint=True).of_update(rule_of(spec).sends)
     unpack_file(stored, header, spec.compress, _forms(layout), layout.trainable, out)
 
 

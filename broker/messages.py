@@ -47,7 +47,8 @@ class RoundJob(_Message):
     """The order to one client for one round: what to start from, and who is asked.
 
     `base` is the checkpoint to start from (None in round 0, where the model is initialised);
-    `state` the key of this client's kept state, where the algorithm keeps one. `again` says that somebody
+    `state` is what this client kept with its last update that counted, where the algorithm keeps anything;
+    `server` what the strategy keeps beside the checkpoint, where clients need it. `again` says that somebody
     may have been asked before, so that the trainer looks for an update first; `set_aside` names attempts
     that were rejected and do not count as one. `publication` tells one sending from the next.
     """
@@ -65,6 +66,11 @@ class RoundJob(_Message):
     base_digest: Digest | None = None
     base_bytes: Count = 0
     state: Annotated[str, Field(max_length=512)] | None = None
+    state_digest: Digest | None = None
+    state_bytes: Count = 0
+    server: Annotated[str, Field(max_length=512)] | None = None
+    server_digest: Digest | None = None
+    server_bytes: Count = 0
     publication: Name = "0"
     again: bool = False
     set_aside: Annotated[tuple[Name, ...], Field(strict=False, max_length=SET_ASIDE_MAX)] = ()  # a list on the wire

@@ -130,6 +130,7 @@ class Embedded:
             tasks_dir=None,
             accept_code=True,
             cache=self._folder(f"trainer-{name}"),
+            personal=self._root / "personal",  # what would stay at each site; a run that is resumed finds it
         ).run(self._stop)
 
 

@@ -42,6 +42,7 @@ class TrainerOptions:
     name: str | None
     cache: Path | None
     metrics_port: int | None = None
+    personal: Path | None = None
 
 
 def run_aggregator(
@@ -118,6 +119,7 @@ def run_trainer(given: Given, told: TrainerOptions) -> int:
             tasks_dir=told.tasks,
             accept_code=told.accept_code,
             cache=folder,
+            personal=told.personal,
             device=device,
             share_errors=told.share_errors,
         )

@@ -49,6 +49,12 @@ def trainer() -> None:
     help="A folder for checkpoints and updates on their way; default: a temporary one.",
 )
 @click.option(
+    "--personal",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="WARREN_PERSONAL",
+    help="At a site: where layers that stay there are kept, one folder for all its trainers; default: in --cache.",
+)
+@click.option(
     "--metrics-port",
     type=click.IntRange(1, 65535),
     envvar="WARREN_METRICS_PORT",
@@ -66,6 +72,7 @@ def start(
     share_errors: bool,
     name: str | None,
     cache: Path | None,
+    personal: Path | None,
     metrics_port: int | None,
     servers: options.Given,
 ) -> int:
@@ -84,6 +91,7 @@ def start(
         name,
         cache,
         metrics_port,
+        personal,
     )
     return run_trainer(servers, told)
 

@@ -38,6 +38,7 @@ class Plan(_Document):
     # Asynchronous schedules, where `round` is the version to be made and `clients` are all who are out:
     bases: dict[Name, int] = Field(default_factory=dict)  # the version each started from, if not the last
     clocks: dict[Name, int] = Field(default_factory=dict)  # ssp: how many updates of each have counted
+    server: Base | None = None  # the strategy's state beside it, where clients are given it
 
 
 class Entry(_Document):
@@ -52,6 +53,9 @@ class Entry(_Document):
     metrics: Metrics = Field(default_factory=dict)
     facts: dict[str, str] = Field(default_factory=dict)  # torch build, CPU capability, threads, seconds
     base: Annotated[int, Field(ge=0)] | None = None  # the version it started from, if not the round's own start
+    terms: Metrics = Field(default_factory=dict)  # numbers that the algorithm's formula takes from each client
+    state: Digest | None = None  # of what the client keeps from this update to its next, where it keeps anything
+    state_bytes: Annotated[int, Field(ge=0)] = 0
 
 
 class Manifest(_Document):

@@ -21,6 +21,7 @@ SPEC_VERSION = 1
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Pattern = Annotated[str, Field(min_length=1, max_length=255)]
 Scalar = bool | int | float | str
 Value = Scalar | list[Scalar]
 Options = Annotated[dict[Annotated[str, Field(max_length=63)], Value], Field(max_length=64)]
@@ -56,6 +57,10 @@ class TrainSpec(_Section):
     options: Options = Field(default_factory=dict)  # further arguments of the optimizer
     clip: Positive | None = None  # global gradient norm
     mu: NotNegative = 0.0  # FedProx's proximal term
+    rule: Literal["fedbn", "fedper", "ditto", "fedsam"] | None = None  # see rules.py; a strategy may bring its own
+    local: Annotated[tuple[Pattern, ...], Field(max_length=64)] = ()  # tensors that stay with the client, by name
+    lam: NotNegative = 0.1  # ditto: how strongly the personal model is pulled to the global one
+    rho: Positive = 0.05  # fedsam: the radius
     precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
     shuffle: bool = True
 
@@ -78,7 +83,7 @@ class StrategySpec(_Section):
     """`[strategy]`: its name, how updates are weighted, and its own options."""
 
     name: Annotated[str, Field(max_length=63)] = "fedavg"
-    weighting: Literal["examples", "uniform"] = "examples"
+    weighting: Literal["examples", "uniform"] | None = None  # None: examples, unless the algorithm is even by itself
     options: Options = Field(default_factory=dict)
 
 

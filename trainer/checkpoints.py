@@ -30,14 +30,18 @@ class Checkpoints:
         Raises:
             ObjectMissing, ObjectDamaged: it is not there, or not the one that was meant.
         """
-        if job.base is None or job.base_digest is None:
+        return self.named(job.base, job.base_digest, job.base_bytes)
+
+    def named(self, key: str | None, digest: str | None, size: int) -> Path | None:
+        """The object of this key, digest and size as a file to read; None where none is named. Raises as `path`."""
+        if key is None or digest is None:
             return None
-        local = self._store.local_path(job.base)
-        path = self._kept.pop(job.base_digest, None)
+        local = self._store.local_path(key)
+        path = self._kept.pop(digest, None)
         # Equal bytes may stand under an older round's key too; that file is the store's, which may collect it.
         if path is None or (local is not None and path != local):
-            path = self._get(job.base, local, job.base_digest, job.base_bytes)
-        self._kept[job.base_digest] = path
+            path = self._get(key, local, digest, size)
+        self._kept[digest] = path
         self._drop_oldest()
         return path
 
@@ -46,7 +50,7 @@ class Checkpoints:
         if local is None:
             self._store.fetch(key, path, limit=size)
         if digest_file(path) != digest:
-            raise ObjectDamaged(f"{key} is not the checkpoint that the round job names")
+            raise ObjectDamaged(f"{key} is not what the round job names")
         return path
 
     def _drop_oldest(self) -> None:

@@ -36,6 +36,15 @@ class Layout:
         }
 
 
+def shared_part(layout: Layout, local: frozenset[str]) -> Layout:
+    """The layout without the tensors that stay with the client, as updates have it."""
+    if not local:
+        return layout
+    state = {name: tensor for name, tensor in layout.state.items() if name not in local}
+    trainable = tuple(name for name in layout.trainable if name not in local)
+    return Layout(state, trainable, {alias: name for alias, name in layout.tied.items() if name not in local})
+
+
 def layout_of(module: nn.Module) -> Layout:
     """Read the layout of a module.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from .batches import Batch, Batches, Placing, draw, length
 from .errors import NeedsGpu, TaskError, TrainingStopped
 from .losses import Loss, LossTally
 from .optimizers import make_optimizer, step
+from .rules.rule import Left, Rule
 from .task import Client
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,10 +65,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What came of it: the examples that the update stands for, and means over them."""
+    """What came of it: the examples that the update stands for, means over them, and what the local rule leaves."""
 
     examples: int
     metrics: Mapping[str, float]
+    left: Left = field(default_factory=Left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,31 +130,40 @@ def batches_of(dataset: Dataset[Any], setting: Setting) -> Iterator[Batch]:
             yield batch
 
 
-def train_weights(model: nn.Module, dataset: Dataset[Any], setting: Setting) -> Learned:
+def train_weights(
+    model: nn.Module,
+    dataset: Dataset[Any],
+    setting: Setting,
+    rule: Rule | None = None,
+    origin: Sequence[torch.Tensor] | None = None,
+) -> Learned:
     """Train in place, with a fresh optimizer.
 
-    With `mu` above 0 the objective is FedProx's, loss + mu/2 ||w - w_0||^2, w_0 the weights at the start; the
-    loss that is reported leaves the term out. The gradient is clipped after it.
+    With `mu` above 0 the objective is FedProx's, loss + mu/2 ||w - w_0||^2, w_0 the weights at the start (or
+    `origin`, in the order of the trained parameters); the loss that is reported leaves the term out. A rule
+    corrects the gradient before that term is added; the gradient is clipped after both.
     """
     model.train()
     parameters = trainable(model)
     optimizer = make_optimizer(setting.train, parameters, setting.lr)
-    start = [parameter.detach().clone() for parameter in parameters] if setting.train.mu else []
+    start = _origin(parameters, origin) if setting.train.mu else []
     with setting.precision():  # an impossible precision is told before any work
         scaler = torch.amp.GradScaler(setting.device.type, enabled=setting.train.precision == "fp16")
-    tally = LossTally()
+    tally, steps = LossTally(), 0
     for batch in batches_of(dataset, setting):
         setting.poll()
-        for parameter in parameters:
-            parameter.grad = None
-        loss = _loss(model, batch, setting)
+        loss = _fresh_loss(model, parameters, batch, setting)
         tally.add(loss, batch.count)
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         scaler.unscale_(optimizer)  # nothing but with fp16, as the rest of the scaler
+        if rule is not None:
+            rule.correct(partial(_once_more, model, parameters, batch, setting))
         _pull(parameters, start, setting.train.mu)
         _clip(parameters, setting.train.clip)
         _step(optimizer, scaler)
-    return Learned(length(dataset), {"loss": tally.mean()})
+        steps += 1
+    left = Left() if rule is None else rule.end(steps)
+    return Learned(length(dataset), {"loss": tally.mean()}, left)
 
 
 def gradient(model: nn.Module, dataset: Dataset[Any], setting: Setting) -> Learned:
@@ -194,6 +206,21 @@ def train_own(
     if not isinstance(metrics, Mapping):
         raise TaskError(f"train() must return a dict of numbers or nothing, got {type(metrics).__name__}")
     return Learned(length(dataset), {str(name): float(value) for name, value in metrics.items()})
+
+
+def _origin(parameters: Sequence[nn.Parameter], given: Sequence[torch.Tensor] | None) -> Sequence[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in parameters] if given is None else given
+
+
+def _fresh_loss(model: nn.Module, parameters: Sequence[nn.Parameter], batch: Batch, setting: Setting) -> torch.Tensor:
+    for parameter in parameters:
+        parameter.grad = None
+    return _loss(model, batch, setting)
+
+
+def _once_more(model: nn.Module, parameters: Sequence[nn.Parameter], batch: Batch, setting: Setting) -> None:
+    """The batch's gradient at the weights as they are now."""
+    _fresh_loss(model, parameters, batch, setting).backward()  # type: ignore[no-untyped-call]
 
 
 def _loss(model: nn.Module, batch: Batch, setting: Setting) -> torch.Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import random
 import time
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -13,15 +12,19 @@ from pathlib import Path
 import numpy
 import torch
 
+from ..storage.rules import BESIDE, rule_name
 from ..storage.torch_tensors import map_file, save
 from .batches import split
 from .errors import NeedsGpu, TaskError
 from .evaluate import evaluate
 from .kept import MODELS_KEPT, TASKS_KEPT, Kept, KeptData, KeptModel, Shares
-from .local import Learned, Setting, gradient, train_own, train_weights
+from .layout import Layout, shared_part
+from .lesson import Lesson, kept_tensors, seed_all
+from .local import Learned, Setting
 from .losses import checked_loss, default_loss
 from .packed import save_packed
-from .seeds import NUMPY_SEED_MASK, Purpose, seed_of
+from .rules.personal import local_names, own, put, taken
+from .seeds import Purpose, seed_of
 from .task import Client, Task, load_task
 from .task_calls import build_model, client_data, held_out_data, wanted_metrics
 from .update import update_tensors
@@ -65,33 +68,32 @@ class Runner:
         key = self._model_key(work, task)
         self._models.drop(key)
         model = self._models.get(key, lambda: self._built(work, task))
-        tensors = model.layout.state
-        return self._save(work, model, tensors, Learned(0, {}), time.perf_counter() - begun)
+        local = local_names(model.module, model.layout, work.spec.train)
+        learned = Learned(0, {})
+        return self._save(work, model.layout, model.layout.state, learned, None, time.perf_counter() - begun, local)
 
     def _train(self, work: Work, task: Task, keep_going: Callable[[], bool]) -> Trained:
         begun = time.perf_counter()
         client = self._client(work)
         dataset = self._shares(work, task, client).training
         model, base = self._started(work, task)
+        local = local_names(model.module, model.layout, work.spec.train)
+        kept = kept_tensors(work)
         setting = self._setting(work, task, keep_going)
-        _seed_all(seed_of(work.spec.seed, "train", job_round=work.job_round, client=work.client), self._device)
-        own = task.function("train")
-        if work.spec.update == "gradients":
-            if own is not None:
-                raise task.mistake('train() makes weights: set update = "weights" or "delta"', own)
-            learned = gradient(model.module, dataset, setting)
-        elif own is not None:
-            learned = train_own(own, model.module, dataset, client, setting)
-            model = self._kept_whole(work, task, model, own)
-        else:
-            learned = train_weights(model.module, dataset, setting)
-        tensors = update_tensors(model.layout, work.spec.update, base)
-        return self._save(work, model, tensors, learned, time.perf_counter() - begun)
+        lesson = Lesson(work, task, client, model, base, kept, dataset, setting)
+        state = lesson.train_beside()
+        put(model.layout, own(kept) if local else {})
+        learned = lesson.train()
+        model = self._kept_whole(work, task, model)
+        shared = shared_part(model.layout, local)
+        state |= {**taken(model.layout, local), **learned.left.state}  # before a delta uses the model up
+        tensors = update_tensors(shared, work.spec.update, base) | _beside(learned)
+        return self._save(work, shared, tensors, learned, state or None, time.perf_counter() - begun)
 
     def _evaluate(self, work: Work, task: Task, keep_going: Callable[[], bool]) -> Evaluated:
         client = self._client(work)
         if work.held_out:
-            _seed_all(seed_of(work.spec.seed, "data", client=work.client), self._device)
+            seed_all(seed_of(work.spec.seed, "data", client=work.client), self._device)
             source = self._data_task(task) if self._data_task(task).function("test_data") else task
             dataset = held_out_data(source, client, work.spec.data)
         else:
@@ -99,6 +101,7 @@ class Runner:
         if dataset is None:
             return Evaluated(0, {})
         model, _ = self._started(work, task)
+        put(model.layout, own(kept_tensors(work)))
         setting = self._setting(work, task, keep_going)
         wanted = wanted_metrics(task, work.spec.evaluate)
         size = work.spec.evaluate.batch_size
@@ -125,7 +128,7 @@ class Runner:
         key = (task.digest, client, options, spec.seed, spec.evaluate.share)
 
         def made() -> Shares:
-            _seed_all(seed_of(spec.seed, "data", client=client.name), self._device)
+            seed_all(seed_of(spec.seed, "data", client=client.name), self._device)
             dataset = client_data(self._data_task(task), client, spec.data)
             seed = seed_of(spec.seed, "validation", client=client.name)
             return Shares(*split(dataset, spec.evaluate.share, seed))
@@ -138,7 +141,7 @@ class Runner:
 
     def _built(self, work: Work, task: Task) -> KeptModel:
         """The model as the job's seed makes it, the same in every process: built on the CPU, then moved."""
-        _seed_all(seed_of(work.spec.seed, "init"), self._device)
+        seed_all(seed_of(work.spec.seed, "init"), self._device)
         module = build_model(task, work.spec.params, work.spec.data)
         if work.spec.train.precision == "fp64":
             module.double()
@@ -164,24 +167,28 @@ class Runner:
             keep_going=keep_going,
         )
 
-    def _kept_whole(self, work: Work, task: Task, model: KeptModel, own: Callable[..., object]) -> KeptModel:
-        """The model after the task's own loop, which may have put other tensors in the places of its own."""
-        if model.whole():
+    def _kept_whole(self, work: Work, task: Task, model: KeptModel) -> KeptModel:
+        """The model after training, as the task's own loop may have put other tensors in the places of its own."""
+        own_loop = task.function("train")
+        if own_loop is None or model.whole():
             return model
         self._models.drop(self._model_key(work, task))
         changed = KeptModel.of(model.module)
         if changed.layout.state.keys() != model.layout.state.keys():
-            raise task.mistake("train() must leave the model's tensors under the names that model() gave", own)
+            raise task.mistake("train() must leave the model's tensors under the names that model() gave", own_loop)
         return changed
 
     def _save(
         self,
         work: Work,
-        model: KeptModel,
+        layout: Layout,
         tensors: Mapping[str, torch.Tensor],
         learned: Learned,
+        state: Mapping[str, torch.Tensor] | None,
         seconds: float,
+        local: frozenset[str] = frozenset(),
     ) -> Trained:
+        """Write the update, before it what the client keeps: the update names it, and so implies it."""
         metrics = bounded_metrics(learned.metrics)
         if not all(numpy.isfinite(value) for value in metrics.values()):
             named = next(name for name in metrics if not numpy.isfinite(metrics[name]))
@@ -197,13 +204,23 @@ class Runner:
             "metrics": json.dumps(metrics, sort_keys=True),
             "seconds": f"{seconds:.6f}",
             **self._machine(),
-            **model.layout.metadata(),
+            **layout.metadata(),
         }
+        if local:
+            facts["local"] = json.dumps(sorted(local))
+        if learned.left.terms:
+            facts["terms"] = json.dumps(dict(learned.left.terms), sort_keys=True)
+        kept = None
+        if state is not None:
+            names = {key: facts[key] for key in ("warren", "job", "round", "client", "attempt")}
+            stored = save(work.state_output_path, state, {**names, "rule": rule_name(work.spec)})
+            facts |= {"state": stored.digest, "state_bytes": str(stored.size)}
+            kept = (work.state_output_path, stored.size, stored.digest)
         if work.spec.compress.used and work.kind == "train":
-            written = save_packed(work, tensors, model.layout.trainable, facts)
+            written = save_packed(work, tensors, layout.trainable, facts)
         else:
             written = save(work.output_path, tensors, facts)
-        return Trained(work.output_path, written.size, written.digest, learned.examples, metrics)
+        return Trained(work.output_path, written.size, written.digest, learned.examples, metrics, kept)
 
     def _machine(self) -> dict[str, str]:
         """The facts that equal bytes depend on beside the seed."""
@@ -216,21 +233,14 @@ class Runner:
         }
 
 
+def _beside(learned: Learned) -> dict[str, torch.Tensor]:
+    groups = learned.left.beside.items()
+    return {f"{BESIDE}{group}/{name}": tensor for group, tensors in groups for name, tensor in tensors.items()}
+
+
 def make_deterministic() -> None:
     """Choose the algorithms that give the same bytes each time, where there are any; before the GPU's use."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
     torch.set_deterministic_debug_mode("warn")
     torch.backends.cudnn.benchmark = False
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # 5 % for debugging
-
-
-def _seed_all(seed: int, device: torch.device) -> None:
-    """Every generator that a task may draw from without naming it.
-
-    `torch.manual_seed` also queues the seed for accelerators that are not there: 2 ms and some memory each time.
-    """
-    random.seed(seed)
-    numpy.random.seed(seed & NUMPY_SEED_MASK)
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)

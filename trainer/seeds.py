@@ -7,7 +7,7 @@ from typing import Literal
 
 from blake3 import blake3
 
-Purpose = Literal["init", "train", "shuffle", "batch", "validation", "data", "compress"]
+Purpose = Literal["init", "train", "shuffle", "batch", "validation", "data", "compress", "personal", "personal order"]
 
 SEED_BITS = 63  # torch takes a signed 64-bit seed
 NUMPY_SEED_MASK = (1 << 32) - 1  # numpy's legacy generator takes 32 bits

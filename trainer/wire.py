@@ -36,17 +36,28 @@ class Work:
     base_path: Path | None
     output_path: Path
     held_out: bool = False
+    state_path: Path | None = None  # what the client kept
+    server_path: Path | None = None  # what the strategy keeps beside the checkpoint
+
+    @property
+    def state_output_path(self) -> Path:
+        """Where what the client keeps from now on is written, beside the update."""
+        return self.output_path.with_name(f"{self.output_path.stem}.state.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """An update lies at `path`: its size in bytes, the blake3 of its bytes, the examples it stands for."""
+    """An update lies at `path`: its size in bytes, the blake3 of its bytes, the examples it stands for.
+
+    `state`: what the client keeps if it counts (path, size, digest); None where it keeps nothing.
+    """
 
     path: Path
     size: int
     digest: str
     examples: int
     metrics: Mapping[str, float]
+    state: tuple[Path, int, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +123,15 @@ def write_work(number: int, work: Work) -> bytes:
         "base_path": None if work.base_path is None else str(work.base_path),
         "output_path": str(work.output_path),
         "held_out": work.held_out,
+        "state_path": None if work.state_path is None else str(work.state_path),
+        "server_path": None if work.server_path is None else str(work.server_path),
     }
     return json.dumps({"number": number, "work": fields}).encode()
 
 
 def read_work(fields: dict[str, Any]) -> Work:
-    base = fields["base_path"]
-    paths = {
-        "task_path": Path(fields["task_path"]),
-        "base_path": None if base is None else Path(base),
-        "output_path": Path(fields["output_path"]),
-    }
+    names = ("task_path", "base_path", "output_path", "state_path", "server_path")
+    paths = {name: None if fields[name] is None else Path(fields[name]) for name in names}
     return Work(**{**fields, **paths, "spec": read_spec(fields["spec"].encode())})
 
 
@@ -131,7 +140,7 @@ def write_told(number: int, told: Told, *, last: bool = False) -> bytes:
     if isinstance(told, TaskFailed):
         fields: dict[str, Any] = {"failure": told.failure.model_dump(), "trace": told.trace}
     elif isinstance(told, Trained):
-        fields = {**asdict(told), "path": str(told.path)}
+        fields = {**asdict(told), "path": str(told.path), "state": told.state and [str(told.state[0]), *told.state[1:]]}
     else:
         fields = asdict(told)
     return json.dumps({"number": number, "outcome": type(told).__name__, "fields": fields, "last": last}).encode()
@@ -141,7 +150,8 @@ def read_told(message: dict[str, Any]) -> Told:
     fields = message["fields"]
     match message["outcome"]:
         case "Trained":
-            return Trained(**{**fields, "path": Path(fields["path"])})
+            state = fields["state"] and (Path(fields["state"][0]), *fields["state"][1:])
+            return Trained(**{**fields, "path": Path(fields["path"]), "state": state})
         case "Evaluated":
             return Evaluated(**{**fields, "counted": tuple(fields["counted"])})
         case "TaskFailed":

@@ -28,6 +28,7 @@ from .checkpoints import Checkpoints
 from .code import TaskCode, TaskNotInstalled
 from .ports import Bench, News, Stop, Training
 from .standing import Standing
+from .states import States
 from .wire import Crashed, Evaluated, Outcome, Stopped, TaskFailed, Trained, Work
 
 IDLE_SECONDS = 1.0  # of one wait for a round job, on the broker: how late a stop may be noticed
@@ -68,6 +69,7 @@ class Worker:
         tasks_dir: Path | None,
         accept_code: bool,
         cache: Path,
+        personal: Path | None = None,
         device: str = "",
         share_errors: bool = True,
         clock: Callable[[], float] = time.monotonic,
@@ -82,6 +84,7 @@ class Worker:
             tasks_dir: where installed tasks lie, if anywhere.
             accept_code: whether to run the source that came with a job.
             cache: a folder of this trainer's alone, for checkpoints, accepted code and updates on their way.
+            personal: where a site's personal layers stay, for all its trainers; in `cache` if not given.
             device: for people.
             share_errors: whether an exception's text may leave, where the job asks for it; its type, file and
                 line always do.
@@ -94,14 +97,10 @@ class Worker:
         self._share_errors = share_errors
         self._clock = clock
         self._attempt = attempt
-        self._facts = {
-            "host": socket.gethostname(),
-            "source": source,
-            "device": device,
-            "version": __version__,
-        }
+        self._facts = {"host": socket.gethostname(), "source": source, "device": device, "version": __version__}
         self._code = TaskCode(store, tasks_dir, accept_code=accept_code, cache=cache / "tasks", name=name)
         self._checkpoints = Checkpoints(store, cache / "checkpoints")
+        self._states = States(store, cache, personal or cache / "personal")
         self._output = cache / "update.safetensors"
         self._specs: dict[str, JobSpec] = {}
         self._said = ("", -PRESENCE_SECONDS)
@@ -190,6 +189,8 @@ class Worker:
         """What to tell of this outcome; an update is stored first."""
         match outcome:
             case Trained():
+                if outcome.state is not None:  # first: an update that counts implies it
+                    self._persist(job, self._states.keep, job, work.spec, work.attempt, outcome.state[0])
                 if outcome.size >= UPLOAD_BYTES_TOLD:
                     self._announce("uploading", job)
                 key = keys.update(job.job, job.round, self._source, job.client, work.attempt)
@@ -236,6 +237,8 @@ class Worker:
             base_path=self._checkpoints.path(job),
             output_path=self._output,
             held_out=job.kind == "test",
+            state_path=self._states.path(job, spec),
+            server_path=self._states.server(job),
         )
 
     def _failed(self, job: RoundJob, attempt: str, error: str, text: str) -> Completion:
@@ -243,13 +246,7 @@ class Worker:
         return self._completion(job, attempt, outcome="failed", failure=Failure(error=error, text=text[:4000]))
 
     def _completion(self, job: RoundJob, attempt: str, **fields: object) -> Completion:
-        said = {
-            "job": job.job,
-            "round": job.round,
-            "kind": job.kind,
-            "client": job.client,
-            "attempt": attempt,
-        }
+        said = {"job": job.job, "round": job.round, "kind": job.kind, "client": job.client, "attempt": attempt}
         return Completion.model_validate({**said, "trainer": self._name, **fields})
 
     def _keep_going(self, job: RoundJob, state: str) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
+
+from .counted import Counted
 
 Tensors = dict[str, torch.Tensor]
 Options = Mapping[str, bool | int | float | str | list[bool | int | float | str]]
@@ -21,10 +23,17 @@ class Average:
     Attributes:
         kind: what the clients sent: weights; delta, their change; or gradients.
         values: (as the parameter) float32 or float64, by name; the strategy's to use up.
+        beside: means over the updates, each counted once, of what they carry beside the model: group -> name ->
+            tensor. Empty unless the algorithm sends any.
+        counted: the updates, in client order.
+        clients: how many clients the job has in all.
     """
 
     kind: Literal["weights", "delta", "gradients"]
     values: Tensors
+    beside: Mapping[str, Tensors] = field(default_factory=dict)
+    counted: tuple[Counted, ...] = ()
+    clients: int = 1
 
     def weights(self, name: str, weight: torch.Tensor) -> torch.Tensor:
         """w_avg: exactly the average where weights were sent, with no w - (w - w_avg) to round it."""

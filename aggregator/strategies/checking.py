@@ -8,6 +8,7 @@ from ...storage.errors import SpecInvalid
 from ...storage.job import JobSpec
 from ..choices import check_options, nearest
 from ..reducers.options import check_reducer
+from .local_rules import check_rule
 from .options import COMMON, STRATEGIES, TORCH
 
 GROUP = "warren.strategies"
@@ -40,6 +41,7 @@ def check(spec: JobSpec) -> None:
     elif name not in installed():
         known = [*STRATEGIES, *TORCH, *installed()]
         raise SpecInvalid(f"strategy.name: there is no strategy {name!r}{nearest(name, known)}")
+    check_rule(spec)
 
 
 def _check_torch(name: str, spec: JobSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...storage.rules import FEDDYN_ALPHA
 from ..choices import Option, decay, rate
 
 COMMON: dict[str, Option] = {"accumulate": Option("float32", choices=("float32", "float64"))}
@@ -14,6 +15,10 @@ STRATEGIES: dict[str, dict[str, Option]] = {
     "fedadam": _ADAPTIVE,
     "fedyogi": _ADAPTIVE,
     "fedadagrad": {"lr": rate(0.1), "tau": rate(1e-3)},
+    "scaffold": {"lr": rate(1.0)},
+    "fednova": {"lr": rate(1.0)},
+    "feddyn": {"alpha": rate(FEDDYN_ALPHA)},
+    "qfedavg": {"q": Option(1.0, below=10), "lipschitz": rate(None)},
 }
 
 _LR = {"lr": rate(None)}

@@ -41,10 +41,13 @@ def options_of(spec: JobSpec, round_number: int) -> Options:
     name = spec.strategy.name
     given = {key: value for key, value in spec.strategy.options.items() if key != "accumulate"}
     rate = {"lr": spec.train.lr_at(round_number)} if spec.update == "gradients" else {}
+    if name == "qfedavg":
+        rate = {"lipschitz": 1 / spec.train.lr_at(round_number)}
     defaults = {key: option.default for key, option in STRATEGIES.get(name, {}).items() if option.default is not None}
     return defaults | rate | given
 
 
 def accumulates_double(spec: JobSpec) -> bool:
     """Whether the job asks for sums in float64."""
-    return spec.strategy.options.get("accumulate") == "float64"
+    wide = spec.strategy.name == "qfedavg"  # its weights, F^q, span more powers of ten than float32 has
+    return wide or spec.strategy.options.get("accumulate") == "float64"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from warren.storage import keys
 from warren.storage.documents import Control, Entry, Evaluation, Manifest, write_document
 from warren.storage.job import JobSpec, make_spec, write_spec
 from warren.storage.objects import ObjectStore
+from warren.storage.rules import rule_of
+from warren.storage.tensors import digest_file
 from warren.storage.torch_tensors import save
 from warren.trainer.packed import save_packed
 from warren.trainer.wire import Work
@@ -46,10 +49,22 @@ WORK = Work(
 
 
 class CommittedJob:
-    """Rounds 0 to `rounds` of a job, all frozen and written; nothing was collected."""
+    """Rounds 0 to `rounds` of a job, all frozen and written; nothing was collected.
 
-    def __init__(self, store: ObjectStore, scratch: Path, job: str = "lung-aaa111", rounds: int = 4, **fields: Any):
-        self.store, self.job = store, job
+    Clients that are `absent` in a round store their update too late. Where the algorithm keeps something for its
+    clients, each attempt's is its client, round and attempt in words.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        scratch: Path,
+        job: str = "lung-aaa111",
+        rounds: int = 4,
+        absent: Collection[tuple[int, str]] = (),
+        **fields: Any,
+    ):
+        self.store, self.job, self._absent = store, job, absent
         self.spec = spec_of(job, rounds, **fields)
         self._scratch = scratch / job
         self._numbers = Averaging(store, self._scratch)
@@ -62,7 +77,10 @@ class CommittedJob:
     def freeze(self, number: int) -> Manifest:
         """Store the round's updates, and its manifest."""
         clients = CLIENTS if number else CLIENTS[:1]
-        entries = tuple(self.put_update(number, client, "good") for client in clients)
+        late = [client for client in clients if (number, client) in self._absent]
+        for client in late:
+            self.put_update(number, client, "lost")
+        entries = tuple(self.put_update(number, client, "good") for client in clients if client not in late)
         base = self._numbers.base(self.job, number - 1) if number else None
         manifest = Manifest(
             job=self.job, round=number, base=base, entries=entries, reason="all answered", versions={"warren": "0.1.0"}
@@ -86,6 +104,7 @@ class CommittedJob:
         else:
             written = save(path, tensors, LAYOUT)
         source = self.spec.source_of(client)
+        state = self._put_state(number, client, attempt)
         self.store.create(keys.update(self.job, number, source, client, attempt), path)
         return Entry(
             client=client,
@@ -96,7 +115,20 @@ class CommittedJob:
             examples=10,
             metrics={"loss": 1.0 / (number + 1)},
             facts=FACTS,
+            state=state,
+            state_bytes=self._state.stat().st_size if state else 0,
         )
+
+    def _put_state(self, number: int, client: str, attempt: str) -> str | None:
+        if number == 0 or rule_of(self.spec).keeps == "nothing":
+            return None
+        self._state.write_text(f"{client} {number} {attempt}")
+        self.store.create(keys.client_state(self.job, client, number, attempt), self._state)
+        return digest_file(self._state)
+
+    @property
+    def _state(self) -> Path:
+        return self._scratch.with_name("state")
 
     def evaluate(self, number: int, accuracy: float) -> None:
         found = Evaluation(job=self.job, round=number, held_out={"accuracy": accuracy}, held_out_examples=10)

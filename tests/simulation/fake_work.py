@@ -46,6 +46,9 @@ class FakeNumbers:
         body = self.store.read(key)
         return Base(key=key, digest=digest(body), size=len(body))
 
+    def server(self, job: str, round_number: int) -> Base | None:
+        return None
+
     def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None) -> Entry:
         body = self.store.read(update_key(name))
         found = valid_update(body, name)

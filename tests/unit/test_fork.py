@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from made.committed import TASK, CommittedJob, spec_of
 
+from warren.aggregator.client_states import ClientStates, states_in
 from warren.aggregator.forking import fork
+from warren.aggregator.record import Record
+from warren.aggregator.retention import waste
 from warren.aggregator.verifying import Verifying
 from warren.cli.main import call
 from warren.storage import keys
@@ -72,18 +75,9 @@ def test_a_fork_verifies_and_a_changed_copy_does_not(store: FolderStore, job: Co
         assert [one.state for one in verifying.run()] == ["differs"]
 
 
-def test_state_of_each_client_is_what_last_counted_up_to_that_round(
-    store: FolderStore, job: CommittedJob, tmp_path: Path
-) -> None:
-    for client, number, attempt in [
-        ("c000", 1, "good"),
-        ("c000", 2, "lost"),
-        ("c001", 1, "good"),
-        ("c001", 2, "good"),
-        ("c001", 3, "good"),
-        ("c002", 3, "good"),
-    ]:
-        store.create(keys.client_state(job.job, client, number, attempt), f"{client} {number} {attempt}".encode())
+def test_state_of_each_client_is_what_last_counted_up_to_that_round(store: FolderStore, tmp_path: Path) -> None:
+    absent = {(2, "c000"), (1, "c002"), (2, "c002")}
+    job = CommittedJob(store, tmp_path, rounds=3, absent=absent, strategy={"name": "feddyn"})
     manifest = forked(job, tmp_path)
     copied = {info.key: store.read(info.key) for info in store.list(keys.client_states(NEW))}
     assert copied == {
@@ -91,8 +85,29 @@ def test_state_of_each_client_is_what_last_counted_up_to_that_round(
         keys.client_state(NEW, "c001", 0, "good"): b"c001 2 good",
     }
     assert {name for name in manifest.forked_from if name.startswith("client ")} == {"client c000", "client c001"}
-    forked_again = fork(store, NEW, 0, spec_of("lung-new002", 2), TASK, tmp_path / "spool")
-    assert "client c001" in forked_again.forked_from
+    spec = spec_of(NEW, 2, strategy={"name": "feddyn"})
+    states = ClientStates(spec)
+    states.resume(lambda number: states_in(store, Record(store, NEW), number), 0)
+    assert [state.base.key for state in states.newest()] == sorted(copied)
+
+
+def test_a_fork_of_a_fork_copies_what_was_copied(store: FolderStore, tmp_path: Path) -> None:
+    job = CommittedJob(store, tmp_path, rounds=2, strategy={"name": "feddyn"})
+    once = spec_of(NEW, 2, strategy={"name": "feddyn"})
+    fork(store, job.job, 2, once, TASK, tmp_path / "spool")
+    again = fork(store, NEW, 0, spec_of("lung-new002", 2, strategy={"name": "feddyn"}), TASK, tmp_path / "spool")
+    assert store.read(keys.client_state("lung-new002", "c001", 0, "good")) == b"c001 2 good"
+    assert "client c001" in again.forked_from
+
+
+def test_a_round_whose_client_states_were_collected_is_not_forked(store: FolderStore, tmp_path: Path) -> None:
+    job = CommittedJob(store, tmp_path, rounds=5, strategy={"name": "feddyn"})
+    for gone in list(waste(store, job.spec)):
+        store.delete(gone.key)
+    with pytest.raises(ObjectMissing, match="keep_updates"):
+        forked(job, tmp_path, at=2)
+    assert not list(store.list(keys.manifests(NEW)))
+    forked(job, tmp_path, at=3, new="lung-new002")
 
 
 def test_a_fork_that_breaks_off_anywhere_leaves_no_job(

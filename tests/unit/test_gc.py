@@ -94,6 +94,17 @@ def test_state_of_attempts_that_did_not_count_goes_and_what_a_fork_copied_stays(
     assert gone == [keys.client_state(job.job, "c001", 1, "lost")]
 
 
+def test_client_states_stay_as_long_as_a_kept_round_started_from_them(store: FolderStore, tmp_path: Path) -> None:
+    absent = {(number, "c002") for number in (2, 3, 4, 5)}
+    job = CommittedJob(store, tmp_path, rounds=5, keep_updates=2, absent=absent, strategy={"name": "feddyn"})
+    gone = {found.key for found in waste(store, job.spec) if "/clients/" in found.key}
+    kept = sorted(set(job.keys(keys.client_states(job.job))) - gone)
+    assert kept == [
+        *(keys.client_state(job.job, client, number, "good") for client in ("c000", "c001") for number in (3, 4, 5)),
+        keys.client_state(job.job, "c002", 1, "good"),
+    ]
+
+
 def test_a_dry_run_lists_keys_and_bytes_and_deletes_nothing(
     store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
