@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import adaptive
+import diloco
 import fedprox
 import mcmahan
 import mcmahan_why
 import racape
 import robust
+import scaffold
 
-MODULES = (mcmahan_why, racape, adaptive, robust, fedprox, mcmahan)
+MODULES = (mcmahan_why, racape, adaptive, robust, scaffold, diloco, fedprox, mcmahan)
 EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in MODULES}
