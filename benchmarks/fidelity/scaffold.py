@@ -1,10 +1,9 @@
 """SCAFFOLD (Karimireddy et al. 2020), table 3: rounds to an accuracy, where every client has one class.
 
 As there: 100 clients, 20 asked in a round, logistic regression, sorted by label (0 % similarity), five batches an
-epoch, and the number of local epochs grows. Theirs is EMNIST with 62 classes and a target of 50 %; here it is MNIST and 85 %,
-so the order and the trend compare, not the rounds. Theirs, 1, 5, 10 and 20 epochs: SCAFFOLD 77, 152, 286, 266; FedAvg
-258, 428, 711, above 1,000: more local work makes FedAvg slower, and SCAFFOLD stays ahead. The rate is chosen among
-three for each cell after as many rounds, on validation shares.
+epoch, and the number of local epochs grows. Theirs is EMNIST with 62 classes and a target of 50 %; here it is MNIST
+and 85 %, so the order and the trend compare, not the rounds. Theirs: more local work makes FedAvg slower, and SCAFFOLD
+stays ahead. The rate is chosen among three for each cell after as many rounds, on validation shares.
 """
 
 from __future__ import annotations
