@@ -3,6 +3,7 @@
 # make fidelity: experiments of the literature beside their figures (docs/fidelity.md); ARGS=--smoke, --full.
 # make fuzz: 100,000 cases of what a peer or a file may say.
 # make simulate: 10,000 seeds of crashes and lost messages (SEEDS=...). make mutants: what that must catch.
+# make datasets: the real MNIST, Fashion-MNIST and CIFAR-10 that tests read (181 MB, once, into .cache).
 # make test-compose: docker-compose.yml under a real engine, with pictures of MinIO's console; ARGS='-m "containers and not drill"':
 #   without disks that fill, restores and restarts. make compose-images: what that needs, ahead of it.
 #
@@ -17,16 +18,16 @@ ROOMS := broker storage trainer aggregator cli
 QUIET := $(shell test -t 2 || echo -q)
 INSTALL = $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test test-compose compose-images lint servers bench fidelity fuzz simulate mutants chaos help clean
+.PHONY: demo test test-compose compose-images lint servers datasets bench fidelity fuzz simulate mutants chaos help clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo 'Targets: demo test test-compose compose-images lint servers bench fidelity fuzz simulate mutants chaos clean'
+	@echo 'Targets: demo test test-compose compose-images lint servers datasets bench fidelity fuzz simulate mutants chaos clean'
 
 demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
 
-test: lint servers
+test: lint servers datasets
 	$(BIN)/python -m pytest --ignore tests/compose -m "not containers" --durations 15 $(ARGS)
 
 # WARREN_TEST_IMAGES names a program that starts an engine (`PROGRAM --engine`), and makes look-alikes of images where none can be
@@ -43,7 +44,7 @@ lint: $(VENV)/.dev-installed
 	@# The root of the repository is the package, so mypy finds it through a link of that name.
 	@mkdir -p .cache/typing && ln -sfn ../.. .cache/typing/warren
 	MYPYPATH=.cache/typing $(BIN)/mypy $(ROOMS:%=-p warren.%)
-	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py tests/simulation tests/embedded benchmarks/chaos.py
+	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py tests/simulation tests/embedded tests/datasets benchmarks/chaos.py
 
 fuzz: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest tests/property --hypothesis-profile fuzz --hypothesis-show-statistics --timeout 0 -q $(ARGS)
@@ -59,6 +60,9 @@ chaos: servers
 
 servers: $(VENV)/.dev-installed
 	PYTHONPATH=tests $(BIN)/python -m servers.get
+
+datasets: $(VENV)/.dev-installed
+	PYTHONPATH=tests $(BIN)/python -m datasets.get
 
 bench: servers
 	$(BIN)/python benchmarks/round_overhead.py --short
