@@ -18,15 +18,20 @@ from ..storage.keys import UpdateName
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
 from ..storage.rules import kept_at_site
 from ..storage.tensors import Header, digest_file, read_header
-from .checkpoint import fold_for, write_checkpoint
+from .by_range import needs_ranges, write_ranges
+from .checkpoint import checked, fold_for, write_checkpoint
 from .fold import GROUP_MAX, Fold, Incoming
 from .intake import Examined, examine, examine_packed, max_bytes
 from .layout import read_layout
+from .pieces import FileSource, Source
 from .ports import UpdateRejected
+from .remote import RemoteSource
 from .spool import SPOOL_BYTES_MAX, Spool, TooLarge
 from .staleness import weight_of
+from .strategies.registry import elementwise
 from .unpacking import packed, plain_path, update_file
 
+READ_BYTES = 1 << 30  # of updates that lie in the store alone and are read in parts, where no limit says less
 CONTENT_TYPE = "application/vnd.safetensors"  # none that a store would try to compress
 
 log = logging.getLogger("warren.aggregator")
@@ -49,8 +54,20 @@ class Desk:
 class Averaging:
     """`Numbers` on real tensors. `examine` may be called by several threads; the rest by the job's leader alone."""
 
-    def __init__(self, store: ObjectStore, scratch: Path, spool_bytes_max: int = SPOOL_BYTES_MAX) -> None:
-        """Work in `scratch`, which is this aggregator's alone."""
+    def __init__(
+        self,
+        store: ObjectStore,
+        scratch: Path,
+        spool_bytes_max: int = SPOOL_BYTES_MAX,
+        memory_limit: int | None = None,
+    ) -> None:
+        """Work in `scratch`, which is this aggregator's alone.
+
+        Args:
+            spool_bytes_max: of updates that wait there; what does not fit is read from the store again.
+            memory_limit: bytes; a model whose fold would take more is folded range by range, within about so many.
+        """
+        self._memory_limit = memory_limit
         self._store = store
         self._scratch = scratch
         self._spool_bytes_max = spool_bytes_max
@@ -107,6 +124,8 @@ class Averaging:
         desk = self._desk(spec.job)
         if round_number == 0 or desk.header is None or spec.reducer.name != "average":
             return  # a robust reducer looks at all of them together
+        if self._limited(spec, desk.header):
+            return
         desk.waiting[entry.client] = entry
         ready = desk.folded
         while ready < len(order) and order[ready] in desk.waiting:
@@ -118,24 +137,35 @@ class Averaging:
         """Make the checkpoint's bytes, and create it: the optimizer's state first, as a checkpoint implies it."""
         desk, round_number = self._desk(spec.job), manifest.round
         out, optimizer_out = desk.spool.own("checkpoint.out"), desk.spool.own("optimizer.out")
-        first = round_number == 0
-        if (
-            not first and desk.fold is None and spec.reducer.name == "average"
-        ):  # else each round that folds nothing ahead would fault in a fresh one
-            header = read_header(desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX))
-            desk.fold = fold_for(spec, read_layout(header, checkpoint=True))
-        base = None if first else desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX)
-        written, state = write_checkpoint(
-            spec,
-            manifest,
-            base,
-            None if first else self._optimizer(desk, spec, round_number - 1),
-            lambda entry: self._update(desk, spec, round_number, manifest.round_of(entry), entry),
-            desk.fold,
-            out,
-            optimizer_out,
-            examined=desk.examined,
-        )
+        base = desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX) if round_number else None
+        optimizer = self._optimizer(desk, spec, round_number - 1) if round_number else None
+        if self._memory_limit is not None and self._limited(spec, self._model(desk, spec, manifest, base)):
+            written, state = write_ranges(
+                spec,
+                manifest,
+                base,
+                optimizer,
+                lambda entry: self._open(desk, spec, manifest, entry),
+                out,
+                optimizer_out,
+                self._memory_limit,
+            )
+        else:
+            if base is not None and desk.fold is None and spec.reducer.name == "average":
+                # else each round that folds nothing ahead would fault in a fresh one
+                desk.fold = fold_for(spec, read_layout(read_header(base), checkpoint=True))
+            written, state = write_checkpoint(
+                spec,
+                manifest,
+                base,
+                optimizer,
+                lambda entry: self._update(desk, spec, round_number, manifest.round_of(entry), entry),
+                desk.fold,
+                out,
+                optimizer_out,
+                examined=desk.examined,
+                open_update=lambda entry: self._open(desk, spec, manifest, entry),
+            )
         if state is not None:
             self._store.create(
                 keys.optimizer(spec.job, round_number), optimizer_out, content_type=CONTENT_TYPE, given=True
@@ -222,6 +252,31 @@ class Averaging:
             desk.examined.add(entry.digest)
         key = _key(spec, asked_in, entry)
         return update_file(desk.spool, spec, round_number, key, size=entry.size, digest=entry.digest, base=base)
+
+    def _open(self, desk: Desk, spec: JobSpec, manifest: Manifest, entry: Entry) -> Source:
+        """An update of a frozen round to read parts of: a file where it is or can be one, else the store's object."""
+        asked_in = manifest.round_of(entry)
+        key = _key(spec, asked_in, entry)
+        if packed(spec, manifest.round) or desk.spool.takes(key, entry.size):
+            path = self._update(desk, spec, manifest.round, asked_in, entry)
+            return FileSource(checked(entry, path, desk.examined))
+        share = (self._memory_limit or READ_BYTES) // (8 * len(manifest.entries))
+        return RemoteSource(self._store, key, entry.size, entry.digest, share)
+
+    def _model(self, desk: Desk, spec: JobSpec, manifest: Manifest, base: Path | None) -> Header:
+        """The header of what a round starts from; of the first update where that is nothing."""
+        return read_header(base) if base else self._open(desk, spec, manifest, manifest.entries[0]).header
+
+    def _limited(self, spec: JobSpec, model: Header) -> bool:
+        """Whether this model is to be folded range by range."""
+        if self._memory_limit is None or not needs_ranges(spec, model, self._memory_limit):
+            return False
+        if elementwise(spec):
+            return True
+        log.warning(
+            "%s looks at the model whole: folded above the memory limit", spec.strategy.name, extra={"job": spec.job}
+        )
+        return False
 
     def _incoming(self, desk: Desk, spec: JobSpec, round_number: int, entry: Entry) -> Incoming:
         path = self._update(desk, spec, round_number, round_number, entry)

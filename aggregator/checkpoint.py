@@ -18,7 +18,7 @@ from .combining import Robust, Updates
 from .fold import Fold, Incoming
 from .layout import Layout, read_layout
 from .merging import merge
-from .pieces import FileSource
+from .pieces import FileSource, Source
 from .staleness import staleness, weight_of
 from .strategies.average import Average, Tensors
 from .strategies.counted import counted
@@ -65,18 +65,20 @@ def write_checkpoint(
     optimizer_out: Path,
     *,
     examined: Collection[str] = (),
+    open_update: Callable[[Entry], Source] | None = None,
 ) -> tuple[Written, Written | None]:
     """Write the checkpoint that a manifest implies and, where the strategy keeps state, the optimizer's file.
 
     Args:
         base_path: the checkpoint of the round before; None for round 0, whose one update is the model.
         optimizer_path: the optimizer's file beside it, where there is one.
-        update_path: where an entry's file lies; called once each, as they are folded. A robust reducer needs
-            all files at a time.
+        update_path: where an entry's file lies; called once each, as they are folded.
         fold: what was folded ahead. Used where it is the beginning of the manifest's list, else started over;
             it comes back spent.
         out, optimizer_out: the files to write.
         examined: digests of files that this process has read whole already; the others are checked here.
+        open_update: gives the update of an entry, checked, for a robust reducer, which needs all at a time; not
+            given: the files.
 
     Raises:
         ObjectMissing, ObjectDamaged: a frozen object is not there, or not as it was frozen.
@@ -85,16 +87,16 @@ def write_checkpoint(
     assert manifest.entries, "a manifest without an update is no round"
     if base_path is None:
         entry = manifest.entries[0]
-        return _write_first(_checked(entry, update_path(entry), examined), out), None
+        return _write_first(checked(entry, update_path(entry), examined), out), None
     start = read_start(base_path)
     layout = start.layout.of_update(rule_of(spec).sends)
     if spec.reducer.name == "average":
         averages = _averages(spec, manifest, layout, fold, update_path, examined)
     else:
-        averages = _robust(spec, manifest, base_path, layout, update_path, examined)
-    merge(spec, manifest, averages, start.tensors, start.layout.trainable)
-    state, new = _step(spec, manifest, start, averages, optimizer_path)
-    _check_finite(new)
+        opened = open_update or (lambda entry: FileSource(checked(entry, update_path(entry), examined)))
+        averages = Robust(spec, manifest.round, gather(spec, manifest, FileSource(base_path), layout, opened)).all()
+    state, new = step(spec, manifest, start, averages, _state(spec, optimizer_path))
+    check_finite(new)
     written_state = None
     if state:
         written_state = save(optimizer_out, state, {"format": "pt", "strategy": spec.strategy.name})
@@ -137,32 +139,21 @@ def _incoming(
     examined: Collection[str],
 ) -> Iterator[Incoming]:
     for entry in entries:
-        path = _checked(entry, update_path(entry), examined)
+        path = checked(entry, update_path(entry), examined)
         _check_layout(entry, read_header(path), layout)
         yield Incoming(entry.client, entry.attempt, path, weight_of(spec, entry, staleness(manifest, entry)))
 
 
-def _robust(
-    spec: JobSpec,
-    manifest: Manifest,
-    base_path: Path,
-    layout: Layout,
-    update_path: Callable[[Entry], Path],
-    examined: Collection[str],
-) -> Tensors:
+def gather(
+    spec: JobSpec, manifest: Manifest, base: Source, layout: Layout, open_update: Callable[[Entry], Source]
+) -> Updates:
+    """A round's updates side by side, none of them in memory. Raises ObjectMissing, ObjectDamaged."""
     sources = []
     for entry in manifest.entries:
-        sources.append(FileSource(_checked(entry, update_path(entry), examined)))
+        sources.append(open_update(entry))
         _check_layout(entry, sources[-1].header, layout)
-    updates = Updates(
-        sources,
-        [entry.examples for entry in manifest.entries],
-        FileSource(base_path),
-        layout,
-        absolute=spec.update == "weights",
-        double=accumulates_double(spec),
-    )
-    return Robust(spec, manifest.round, updates).all()
+    examples = [entry.examples for entry in manifest.entries]
+    return Updates(sources, examples, base, layout, spec.update == "weights", accumulates_double(spec))
 
 
 def _check_layout(entry: Entry, header: Header, layout: Layout) -> None:
@@ -171,31 +162,38 @@ def _check_layout(entry: Entry, header: Header, layout: Layout) -> None:
         raise ObjectDamaged(f"update of {entry.client} ({entry.attempt}): {difference}")
 
 
-def _checked(entry: Entry, path: Path, examined: Collection[str]) -> Path:
+def checked(entry: Entry, path: Path, examined: Collection[str]) -> Path:
+    """The file of an entry, once it is known to be the frozen one. Raises ObjectDamaged."""
     if entry.digest not in examined and digest_file(path) != entry.digest:
         raise ObjectDamaged(f"update of {entry.client} ({entry.attempt}) is not the one that was frozen")
     return path
 
 
 @torch.no_grad()
-def _step(
-    spec: JobSpec, manifest: Manifest, start: Start, averages: Tensors, optimizer_path: Path | None
+def step(
+    spec: JobSpec, manifest: Manifest, start: Start, averages: Tensors, state: Tensors | None
 ) -> tuple[Tensors, Tensors]:
-    """The strategy's state after the round, and every tensor of the new model in the model's own dtype."""
+    """The strategy's state after the round, and every tensor of the new model in the model's own dtype.
+
+    Args:
+        start: the model before, or a range of it.
+        averages: of the same tensors; used up.
+        state: the strategy's, of the same parameters; None where it starts.
+    """
+    merge(spec, manifest, averages, start.tensors, start.layout.trainable)
     strategy, options = load(spec), options_of(spec, manifest.round)
-    trained = {name: averages.pop(name) for name in sorted(start.layout.trainable - start.layout.local)}
+    trained = {name: averages.pop(name) for name in sorted(start.layout.trainable & averages.keys())}
     beside = {
         group: {name: averages.pop(f"{BESIDE}{group}/{name}") for name in trained} for group in rule_of(spec).sends
     }
     weights = {name: start.tensors[name].to(value.dtype) for name, value in trained.items()}
-    state = _state(spec, optimizer_path)
     if state is None:
         state = strategy.init(weights, options)
     of = tuple(counted(spec, entry) for entry in manifest.entries)
     average = Average(spec.update, trained, beside, of, len(spec.client_names))
     state, new = strategy.apply(state, weights, average, options, manifest.round)
     new = new | {name: _carried(spec, start, name, value) for name, value in averages.items()}
-    new = new | {name: start.tensors[name] for name in start.layout.local}
+    new = new | {name: start.tensors[name] for name in start.layout.local & start.tensors.keys()}
     return state, {name: tensor.detach().to(start.tensors[name].dtype) for name, tensor in new.items()}
 
 
@@ -207,14 +205,17 @@ def _carried(spec: JobSpec, start: Start, name: str, value: torch.Tensor) -> tor
 
 
 def _state(spec: JobSpec, path: Path | None) -> Tensors | None:
-    """The strategy's state, or None where it starts: in round 1, or in a fork that changed the strategy."""
-    if path is None:
-        return None
-    header = read_header(path)
-    return map_file(path, header) if header.metadata.get("strategy") == spec.strategy.name else None
+    header = state_header(spec, path)
+    return map_file(path, header) if path is not None and header is not None else None
 
 
-def _check_finite(new: Tensors) -> None:
+def state_header(spec: JobSpec, path: Path | None) -> Header | None:
+    """Of the strategy's state; None where it starts: in round 1, or in a fork that changed the strategy."""
+    header = None if path is None else read_header(path)
+    return header if header is not None and header.metadata.get("strategy") == spec.strategy.name else None
+
+
+def check_finite(new: Tensors) -> None:
     for name, tensor in new.items():
         if tensor.is_floating_point() and tensor.numel():
             least, most = torch.aminmax(tensor)

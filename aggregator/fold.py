@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..storage.pages import let_go, map_pages
 from ..storage.rules import BESIDE
-from ..storage.tensors import DTYPES, FLOATING, Header, TensorSpec, map_pages, read_header
+from ..storage.tensors import DTYPES, FLOATING, Header, TensorSpec, read_header
 from ..storage.torch_tensors import TORCH_DTYPES, map_file
 from .layout import Layout
 
@@ -168,7 +169,7 @@ class Fold:
             fold(self._totals[run.total][run.at : run.at + run.items], parts, weights)
             del parts
             for file, place in zip(files, places, strict=True):
-                _let_go(file, place, run.items * DTYPES[run.dtype])
+                let_go(file, place, run.items * DTYPES[run.dtype])
 
         windows = [part for run in runs for part in _windows(run, len(group))]
         for _ in pool().map(window, windows):
@@ -230,14 +231,6 @@ def _part(file: mmap.mmap, place: int, items: int, dtype: str) -> torch.Tensor:
     return torch.frombuffer(file, dtype=TORCH_DTYPES[dtype], count=items, offset=place)
 
 
-def _let_go(file: mmap.mmap, start: int, length: int) -> None:
-    """Unmap whole pages that were read: they stay in the system's cache, and out of our memory."""
-    first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-    last = (start + length) // mmap.PAGESIZE * mmap.PAGESIZE
-    if last > first:
-        file.madvise(mmap.MADV_DONTNEED, first, last - first)
-
-
 def _integers(path: Path, header: Header) -> Tensors:
     whole = [name for name, spec in header.tensors.items() if spec.dtype not in FLOATING]
     mapped = map_file(path, header) if whole else {}
@@ -250,9 +243,9 @@ def _items(spec: TensorSpec) -> int:
 
 def _counts(update: Incoming, total: Sum) -> float:
     dtype, even = total
-    return 1.0 if even else _exact(update.weight, dtype)
+    return 1.0 if even else exact(update.weight, dtype)
 
 
-def _exact(weight: float, dtype: torch.dtype) -> float:
+def exact(weight: float, dtype: torch.dtype) -> float:
     """The weight as `add_` will use it, so that equal updates average to themselves within the bound."""
     return float(np.float32(weight)) if dtype == torch.float32 else float(weight)

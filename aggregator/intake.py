@@ -18,8 +18,9 @@ from ..broker.messages import METRICS_MAX
 from ..storage.errors import ObjectDamaged
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
+from ..storage.pages import let_go, map_pages
 from ..storage.rules import TERM_MAX, Rule, counts_examples, rule_of
-from ..storage.tensors import FLOATING, Header, TensorSpec, digest_file, map_pages, read_header, shown
+from ..storage.tensors import FLOATING, Header, TensorSpec, digest_file, read_header, shown
 from .layout import read_layout
 from .ports import UpdateRejected
 from .unpacking import bytes_max, unpack
@@ -29,6 +30,7 @@ WEIGHTED_MAX = 2.0**100  # of |value| x weight: 100,000 clients of it still add 
 INIT_BYTES_MAX = 1 << 37  # of the initial model, whose size nothing tells beforehand: 34 billion float32
 FACT_CHARACTERS_MAX = 255
 METRICS_CHARACTERS_MAX = 65_536
+WINDOW_BYTES = 32 << 20  # then unmapped: an update does not stay in our memory
 BLOCK_BYTES = 1 << 20  # digested and checked while it is in cache
 
 _FACTS = ("torch", "cpu", "threads", "seconds")
@@ -221,7 +223,8 @@ def _facts(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _read(path: Path, header: Header, weight: int) -> tuple[str, str | None]:
     """One pass over the file: its digest, and what is wrong with its values, if anything is."""
-    pages = memoryview(map_pages(path, header.size))
+    mapped = map_pages(path, header.size)
+    pages = memoryview(mapped)
     hasher = blake3(max_threads=1)
     hasher.update(pages[: header.data_start])
     complaint: str | None = None
@@ -231,6 +234,8 @@ def _read(path: Path, header: Header, weight: int) -> tuple[str, str | None]:
             block = pages[start : min(start + BLOCK_BYTES, end)]
             hasher.update(block)
             complaint = complaint or _complaint(block, tensor, weight)
+            if start // WINDOW_BYTES != (start + len(block)) // WINDOW_BYTES:
+                let_go(mapped, start // WINDOW_BYTES * WINDOW_BYTES, WINDOW_BYTES)
     return hasher.hexdigest(), complaint
 
 

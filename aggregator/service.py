@@ -54,6 +54,7 @@ class Aggregator:
         name: str,
         scratch: Path,
         lease_seconds: float = LEASE_SECONDS,
+        memory_limit: int | None = None,
         tracking: Path | None = None,
     ) -> None:
         """Prepare; nothing is contacted before `run`.
@@ -63,12 +64,13 @@ class Aggregator:
             name: for people, unique among the aggregators.
             scratch: a folder for updates on their way; emptied at start and end.
             lease_seconds: how long a dead aggregator keeps its jobs.
+            memory_limit: bytes; a model whose fold would take more is folded range by range. None: no limit.
             tracking: a folder for the files of trackers that jobs name; kept.
         """
         nonce = secrets.token_hex(16)
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="warren-read")
         self._pool = pool
-        numbers, self._labelling = _numbers(store, scratch), Labelling(store)
+        numbers, self._labelling = _numbers(store, scratch, memory_limit), Labelling(store)
         self._house = House(
             store, broker, news, ledger, numbers, name, nonce, _wall_clock, _draw, pool.map, self._labelling.told
         )
@@ -160,10 +162,10 @@ class Crew:
         return DeadLetters(self._house.broker, self._house.news, self._house.store)
 
 
-def _numbers(store: ObjectStore, scratch: Path) -> Numbers:
+def _numbers(store: ObjectStore, scratch: Path, memory_limit: int | None) -> Numbers:
     from .averaging import Averaging  # torch: a second and 200 MB, not before there is something to serve
 
-    return Averaging(store, scratch)
+    return Averaging(store, scratch, memory_limit=memory_limit)
 
 
 def _draw(

@@ -92,6 +92,10 @@ class Spool:
         """Whether what is not needed at once should be released and fetched again later."""
         return self._bytes > self._bytes_max
 
+    def takes(self, key: str, size: int) -> bool:
+        """Whether the object is at hand as a file, or there is room for it."""
+        return key in self._kept or self._bytes + size <= self._bytes_max or self._store_is_local(key)
+
     def release(self, key: str) -> None:
         """The file of this key is not needed for now."""
         with self._lock:

@@ -46,6 +46,12 @@ def aggregator() -> None:
     envvar="WARREN_TRACKING",
     help="A folder for the files of TensorBoard, MLflow and W&B, where jobs name them in [track].",
 )
+@click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    envvar="WARREN_MEMORY_LIMIT",
+    help="Fold models range by range that would take more than this, such as 2GB: slower, same bytes.",
+)
 @options.servers
 def start(
     name: str | None,
@@ -53,12 +59,13 @@ def start(
     lease: str,
     metrics_port: int | None,
     tracking: Path | None,
+    memory_limit: str | None,
     servers: options.Given,
 ) -> int:
     """Lead jobs until stopped. Several share the jobs; SIGTERM hands them over."""
     from .services import run_aggregator
 
-    return run_aggregator(servers, name, scratch, lease, metrics_port, tracking)
+    return run_aggregator(servers, name, scratch, lease, metrics_port, tracking, memory_limit)
 
 
 @aggregator.command("list", epilog="\b\nExample:\n  warren aggregator list")

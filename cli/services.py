@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -45,6 +46,9 @@ class TrainerOptions:
     personal: Path | None = None
 
 
+MEMORY_LIMIT_MIN = 64 << 20  # beside what the process itself takes
+
+
 def run_aggregator(
     given: Given,
     name: str | None,
@@ -52,11 +56,12 @@ def run_aggregator(
     lease: str,
     metrics_port: int | None = None,
     tracking: Path | None = None,
+    memory_limit: str | None = None,
 ) -> int:
     """Lead jobs until stopped. Returns the exit code. Raises UsageMistake."""
     from ..aggregator.service import Aggregator
 
-    lease_seconds = _lease_seconds(lease)
+    lease_seconds, limit = _lease_seconds(lease), _memory_limit(memory_limit)
     start_logging()
     name = service_name(name)
     stop = stop_on_signals()
@@ -71,6 +76,7 @@ def run_aggregator(
             name=name,
             scratch=folder,
             lease_seconds=lease_seconds,
+            memory_limit=limit,
             tracking=tracking,
         )
         aggregator.run(stop)
@@ -86,6 +92,19 @@ def _lease_seconds(text: str) -> float:
     if not LEASE_SECONDS_MIN <= value <= LEASE_SECONDS_MAX:
         raise UsageMistake(f"--lease {text} is not between {LEASE_SECONDS_MIN:g}s and {LEASE_SECONDS_MAX / 60:g}m.")
     return value
+
+
+def _memory_limit(text: str | None) -> int | None:
+    """Bytes, from `2GB` or `512MiB`. Raises UsageMistake."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,3})?)\s*([KMGT])(i?)B\s*", text)
+    if found is None:
+        raise UsageMistake(f'--memory-limit {text[:80]!r} needs a unit: "2GB", "512MiB".')
+    value = float(found[1]) * (1024 if found[3] else 1000) ** ("KMGT".index(found[2]) + 1)
+    if value < MEMORY_LIMIT_MIN:
+        raise UsageMistake(f"--memory-limit {text} is under {MEMORY_LIMIT_MIN >> 20}MiB, which parts of a model need.")
+    return int(value)
 
 
 def run_trainer(given: Given, told: TrainerOptions) -> int:

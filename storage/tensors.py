@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BufferedWriter
 from math import prod
@@ -36,10 +35,6 @@ FILE_BYTES_MAX = 1 << 48
 Form = tuple[str, str, tuple[int, ...]]  # name, dtype, shape
 
 _LENGTH = struct.Struct("<Q")
-
-# Private, so that a slip writes to a copy of the page and neither to the file nor to a dead process;
-# without a reservation, so that a model larger than memory may be mapped.
-_MAP_FLAGS = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +77,20 @@ def read_header(path: Path) -> Header:
         size = os.fstat(file.fileno()).st_size
         if size < _LENGTH.size + 2:
             raise ObjectDamaged(f"file of {size} bytes is too short for safetensors")
-        (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-        if length > HEADER_BYTES_MAX:
-            raise ObjectDamaged(f"header of {length} bytes is over the limit of {HEADER_BYTES_MAX}")
-        if _LENGTH.size + length > size:
-            raise ObjectDamaged(f"truncated: header of {length} bytes in a file of {size}")
-        text = file.read(length)
+        text = file.read(header_length(file.read(_LENGTH.size), size))
     return parse_header(text, size)
+
+
+def header_length(first: bytes | bytearray, size: int) -> int:
+    """How many bytes of header follow the first 8 of a file of `size` bytes. Raises ObjectDamaged."""
+    if len(first) < _LENGTH.size:
+        raise ObjectDamaged(f"file of {size} bytes is too short for safetensors")
+    (length,) = _LENGTH.unpack(first[: _LENGTH.size])
+    if length > HEADER_BYTES_MAX:
+        raise ObjectDamaged(f"header of {length} bytes is over the limit of {HEADER_BYTES_MAX}")
+    if _LENGTH.size + length > size:
+        raise ObjectDamaged(f"truncated: header of {length} bytes in a file of {size}")
+    return int(length)
 
 
 def parse_header(text: bytes, size: int) -> Header:
@@ -135,7 +137,7 @@ def write_each(
     Raises:
         StorageUnavailable: the disk is full or refuses. What `data` raises passes, and no file is left.
     """
-    ordered = sorted(tensors, key=lambda tensor: (-DTYPES[tensor[1]], tensor[0]))
+    ordered = canonical(tensors)
     hasher = blake3(max_threads=1)
     size = 0
     with replacing(path) as file:
@@ -155,24 +157,6 @@ def digest_file(path: Path) -> str:
         while count := file.readinto(buffer):
             hasher.update(buffer[:count])
     return hasher.hexdigest()
-
-
-def map_pages(path: Path, size: int) -> mmap.mmap:
-    """The first `size` bytes of a file, above 0, as mapped pages.
-
-    Raises:
-        ObjectMissing: no such file.
-        StorageUnavailable: the file can't be mapped, or is shorter.
-    """
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < size:
-                raise StorageUnavailable(f"{path}: shorter than the {size} bytes to map")
-            return mmap.mmap(file.fileno(), size, flags=_MAP_FLAGS, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    except FileNotFoundError as error:
-        raise ObjectMissing(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise StorageUnavailable(f"{path}: {error}") from error
 
 
 def shown(name: str) -> str:
@@ -211,7 +195,7 @@ def _buffers(
     ordered: Sequence[Form], data: Callable[[str], memoryview | bytes], metadata: Mapping[str, str]
 ) -> Iterator[memoryview]:
     """The header, then each tensor's bytes."""
-    yield memoryview(_header_bytes(ordered, metadata))
+    yield memoryview(header_bytes(ordered, metadata))
     for name, dtype, shape in ordered:
         found = data(name)
         buffer = memoryview(found).cast("B") if len(found) else memoryview(b"")
@@ -219,12 +203,18 @@ def _buffers(
         yield buffer
 
 
+def canonical(tensors: Iterable[Form]) -> list[Form]:
+    """In the order of a canonical file: wider items first, then by name."""
+    return sorted(tensors, key=lambda tensor: (-DTYPES[tensor[1]], tensor[0]))
+
+
 def _blocks(buffer: memoryview) -> Iterator[memoryview]:
     for start in range(0, len(buffer), BLOCK_BYTES):
         yield buffer[start : start + BLOCK_BYTES]
 
 
-def _header_bytes(ordered: Sequence[Form], metadata: Mapping[str, str]) -> bytes:
+def header_bytes(ordered: Sequence[Form], metadata: Mapping[str, str]) -> bytes:
+    """What comes before the data of a canonical file, for tensors in canonical order."""
     fields: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     end = 0
     for name, dtype, shape in ordered:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from .tensors import Header, TensorSpec, Written, map_pages, read_header, write_file
+from .pages import map_pages
+from .tensors import Header, TensorSpec, Written, read_header, write_file
 
 TORCH_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -56,7 +57,7 @@ def row_of(name: str, tensor: torch.Tensor) -> tuple[str, str, tuple[int, ...], 
     """Name, dtype, shape and bytes as `write_file` takes them. Raises TypeError: no file can hold the dtype."""
     if tensor.dtype not in DTYPE_NAMES:
         raise TypeError(f"{name}: {tensor.dtype} can't be stored, only {', '.join(TORCH_DTYPES)}")
-    return name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), _bytes(tensor)
+    return name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), bytes_of(tensor)
 
 
 def _view(pages: torch.Tensor, data_start: int, spec: TensorSpec) -> torch.Tensor:
@@ -68,6 +69,7 @@ def _view(pages: torch.Tensor, data_start: int, spec: TensorSpec) -> torch.Tenso
     return part.view(dtype).view(spec.shape) if part.numel() else torch.empty(spec.shape, dtype=dtype)
 
 
-def _bytes(tensor: torch.Tensor) -> memoryview:
+def bytes_of(tensor: torch.Tensor) -> memoryview:
+    """A tensor's own memory where it is contiguous and on the CPU, else that of a copy."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")

@@ -21,6 +21,10 @@ STRATEGIES: dict[str, dict[str, Option]] = {
     "qfedavg": {"q": Option(1.0, below=10), "lipschitz": rate(None)},
 }
 
+# Whose step of an item looks at that item alone, and whose state is `<what>/<parameter>` (a tensor of its shape,
+# or a number): a model of any size goes through them range by range. All of TORCH below are such.
+ELEMENTWISE = frozenset(("fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "fednova", "feddyn", "qfedavg"))
+
 _LR = {"lr": rate(None)}
 _PLAIN = _LR | {"weight_decay": Option(0.0)}
 _EPS = {"eps": Option(1e-8)}

@@ -9,7 +9,7 @@ from ...storage.errors import SpecInvalid
 from ...storage.job import JobSpec
 from .average import Options, Strategy
 from .checking import check, installed
-from .options import STRATEGIES, TORCH
+from .options import ELEMENTWISE, STRATEGIES, TORCH
 
 
 def load(spec: JobSpec) -> Strategy:
@@ -45,6 +45,12 @@ def options_of(spec: JobSpec, round_number: int) -> Options:
         rate = {"lipschitz": 1 / spec.train.lr_at(round_number)}
     defaults = {key: option.default for key, option in STRATEGIES.get(name, {}).items() if option.default is not None}
     return defaults | rate | given
+
+
+def elementwise(spec: JobSpec) -> bool:
+    """Whether the job's strategy may be given a part of the model at a time: one of another package says so itself."""
+    name = spec.strategy.name
+    return name in ELEMENTWISE or name in TORCH or bool(getattr(load(spec), "elementwise", False))
 
 
 def accumulates_double(spec: JobSpec) -> bool:

@@ -12,7 +12,8 @@ from typing import Literal
 
 from ..compress import CompressSpec
 from ..errors import ObjectDamaged
-from ..tensors import Header, TensorSpec, Written, map_pages, shown, write_each
+from ..pages import map_pages
+from ..tensors import Header, TensorSpec, Written, shown, write_each
 from . import cast, frames, int8, topk
 from .forms import Array, Form, stored
 from .int8 import Draw
