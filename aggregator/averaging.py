@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -26,7 +25,7 @@ from .layout import read_layout
 from .pieces import FileSource, Source
 from .ports import UpdateRejected
 from .remote import RemoteSource
-from .spool import SPOOL_BYTES_MAX, Spool, TooLarge
+from .spool import SPOOL_BYTES_MAX, Spool, rejecting
 from .staleness import weight_of
 from .strategies.registry import elementwise
 from .unpacking import packed, plain_path, update_file
@@ -91,7 +90,7 @@ class Averaging:
         header = self._header(desk, base)
         key = keys.update(name.job, name.round, name.source, name.client, name.attempt)
         kind: Literal["init", "train"] = "init" if name.round == 0 else "train"
-        with _rejecting(desk.spool, key):
+        with rejecting(desk.spool, key):
             path = desk.spool.path(key, max_bytes(header, spec))
             if packed(spec, name.round) and header is not None:
                 out = plain_path(desk.spool, key)
@@ -295,15 +294,3 @@ class Averaging:
 
 def _key(spec: JobSpec, round_number: int, entry: Entry) -> str:
     return keys.update(spec.job, round_number, entry.source, entry.client, entry.attempt)
-
-
-@contextmanager
-def _rejecting(spool: Spool, key: str) -> Iterator[None]:
-    """What is too large is rejected unread; a rejected file is not needed any more."""
-    try:
-        yield
-    except TooLarge as error:
-        raise UpdateRejected(str(error)) from None
-    except UpdateRejected:
-        spool.release(key)
-        raise

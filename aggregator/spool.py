@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError
 from ..storage.objects import ObjectStore
+from .ports import UpdateRejected
 
 SPOOL_BYTES_MAX = 16 << 30  # of updates that wait for their turn; above it they are fetched again when it comes
 
@@ -126,3 +129,15 @@ def _within(path: Path, limit: int) -> Path:
     if size > limit:
         raise TooLarge(f"{size} bytes are over the limit of {limit}")
     return path
+
+
+@contextmanager
+def rejecting(spool: Spool, key: str) -> Iterator[None]:
+    """What is too large is rejected unread; a rejected file is not needed any more."""
+    try:
+        yield
+    except TooLarge as error:
+        raise UpdateRejected(str(error)) from None
+    except UpdateRejected:
+        spool.release(key)
+        raise
