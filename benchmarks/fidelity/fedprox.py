@@ -49,8 +49,8 @@ def job(level: float, share: float, method: str, rounds: int, seed: int) -> dict
     }
 
 
-def name_of(level: float, share: float, method: str, seed: int) -> str:
-    return f"synthetic({level:g},{level:g}) {share:.0%} {method} seed={seed}"
+def name_of(level: float, share: float, method: str, size: Size) -> str:
+    return f"synthetic({level:g},{level:g}) {share:.0%} {method} rounds={ROUNDS[size]}"
 
 
 def seconds(share: float, method: str, rounds: int) -> float:
@@ -63,7 +63,7 @@ def cells(size: Size, found: Found) -> Sequence[Cell]:
     rounds = ROUNDS[size]
     levels, shares = (LEVELS[-1:], SHARES[-1:]) if size == "smoke" else (LEVELS, SHARES)
     return [
-        Cell(name_of(level, share, method, 1), job(level, share, method, rounds, 1), seconds(share, method, rounds))
+        Cell(name_of(level, share, method, size), job(level, share, method, rounds, 1), seconds(share, method, rounds))
         for level in reversed(levels)
         for share in reversed(shares)
         for method in METHODS
@@ -86,7 +86,7 @@ def table(size: Size, found: Found) -> str:
             ends = {}
             for method in METHODS:
                 standing = "FedAvg" if method == "FedProx mu=0" and not share else method
-                ends[method] = end_of(found, name_of(level, share, standing, 1))
+                ends[method] = end_of(found, name_of(level, share, standing, size))
             if all(value is None for value in ends.values()):
                 continue
             shown = ["not run" if value is None else f"{value:.1%}" for value in ends.values()]
@@ -102,7 +102,7 @@ def picture(size: Size, found: Found, path: Path) -> None:
         for level in LEVELS:
             lines = []
             for color, method in enumerate(METHODS):
-                name = name_of(level, share, method, 1)
+                name = name_of(level, share, method, size)
                 if name in found:
                     curve = found[name].curves["test accuracy"]
                     lines.append(Line(method, [n for n, _ in curve], [a for _, a in curve], color))

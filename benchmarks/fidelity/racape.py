@@ -48,8 +48,13 @@ def e1_name(workers: int) -> str:
     return f"E1 {workers} workers"
 
 
-def e3_name(killed: int, quorum: str = "75%") -> str:
-    return f"E3 {killed} killed, quorum {quorum}"
+def e3_rounds(size: Size) -> int:
+    """Two rounds after the kills show whether it goes on; ten, how it ends."""
+    return 10 if size == "full" else 3
+
+
+def e3_name(killed: int, size: Size, quorum: str = "75%") -> str:
+    return f"E3 {killed} killed, quorum {quorum}, {e3_rounds(size)} rounds"
 
 
 def cells(size: Size, found: Found) -> Sequence[Cell]:
@@ -58,18 +63,17 @@ def cells(size: Size, found: Found) -> Sequence[Cell]:
         return [Cell("E3 smoke", fields, seconds(2, MANY, 1), ends=("pause",))]
     first = [Cell(e1_name(n), job(n, 2), seconds(2, n)) for n in E1]
     second = [Cell("E2", job(MANY, 10), seconds(10, MANY))]
-    # Two rounds show whether it goes on; the full run shows how it ends.
-    rounds = 10 if size == "full" else 3
+    rounds = e3_rounds(size)
     third = [
         Cell(
-            e3_name(killed),
+            e3_name(killed, size),
             job(MANY, rounds, quorum="75%", killed=killed),
             seconds(rounds, MANY) + killed * rounds,
             ends=("done", "pause"),
         )
         for killed in KILLED
     ]
-    third.append(Cell(e3_name(14, "60%"), job(MANY, rounds, quorum="60%", killed=14), seconds(rounds, MANY)))
+    third.append(Cell(e3_name(14, size, "60%"), job(MANY, rounds, quorum="60%", killed=14), seconds(rounds, MANY)))
     return [*first, *second, *third]
 
 
@@ -86,7 +90,7 @@ def table(size: Size, found: Found) -> str:
         ours = f"{curve[0][1]:.1%} to {curve[-1][1]:.1%}"
     lines.append([f"E2, {MANY} workers, rounds 1 to 10", ours, f"{E2[0]}% to {E2[1]}%"])
     for killed, quorum in [*((killed, "75%") for killed in KILLED), (14, "60%")]:
-        name = e3_name(killed, quorum)
+        name = e3_name(killed, size, quorum)
         theirs = ("stalls" if killed == 14 else "goes on") if quorum == "75%" else ""
         lines.append([name.replace("E3 ", "E3, "), _ended(found, name), theirs])
     return report.table(("", "Warren, global model", "Racape et al."), lines)
@@ -104,7 +108,8 @@ def _ended(found: Found, name: str) -> str:
 
 def picture(size: Size, found: Found, path: Path) -> None:
     lines = []
-    for color, name in enumerate([*(e1_name(n) for n in E1), "E2", *(e3_name(killed) for killed in KILLED)]):
+    names = [*(e1_name(n) for n in E1), "E2", *(e3_name(killed, size) for killed in KILLED)]
+    for color, name in enumerate(names):
         if name in found:
             curve = found[name].curves["test accuracy"]
             lines.append(Line(name, [n for n, _ in curve], [a for _, a in curve], color, dashed=name.startswith("E3")))

@@ -66,8 +66,8 @@ def job(reducer: str, attack: str, f: int, rounds: int, seed: int) -> dict[str, 
     }
 
 
-def name_of(reducer: str, attack: str, f: int) -> str:
-    return f"{reducer} {attack} f={f}"
+def name_of(reducer: str, attack: str, f: int, size: Size) -> str:
+    return f"{reducer} {attack} f={f} rounds={ROUNDS[size]}"
 
 
 def cells(size: Size, found: Found) -> Sequence[Cell]:
@@ -77,7 +77,7 @@ def cells(size: Size, found: Found) -> Sequence[Cell]:
         fs, reducers = (4,), ["average", "krum"]
     cost = 5 + rounds * (0.2 + CLIENTS * CLIENT_SECONDS)
     return [
-        Cell(name_of(reducer, attack, f), job(reducer, attack, f, rounds, 1), cost)
+        Cell(name_of(reducer, attack, f, size), job(reducer, attack, f, rounds, 1), cost)
         for f in fs
         for attack in ATTACKS
         for reducer in reducers
@@ -90,7 +90,7 @@ def table(size: Size, found: Found) -> str:
     for reducer in REDUCERS:
         row = [reducer]
         for f, attack in [(4, "none"), *((f, attack) for f in FS for attack in ATTACKS[1:])]:
-            result = found.get(name_of(reducer, attack, f))
+            result = found.get(name_of(reducer, attack, f, size))
             missing = "" if possible(reducer, f) else "n < 4f + 3"
             row.append(f"{result.last('test accuracy'):.1%}" if result else missing or "not run")
         lines.append(row)
@@ -104,7 +104,7 @@ def picture(size: Size, found: Found, path: Path) -> None:
         for attack in ATTACKS[1:]:
             lines = []
             for color, reducer in enumerate(REDUCERS):
-                if (result := found.get(name_of(reducer, attack, f))) is not None:
+                if (result := found.get(name_of(reducer, attack, f, size))) is not None:
                     curve = result.curves["test accuracy"]
                     lines.append(Line(reducer, [n for n, _ in curve], [a for _, a in curve], color))
             if lines:
