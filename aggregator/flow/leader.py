@@ -30,8 +30,8 @@ class FlowLeader(Leader):
             return super()._lead_round(number, flowing)
         flow, receipts, carrier = self._begin(number, flowing)
         self._telling.started(self._patiently(self._house.ledger.now))
-        control = self._record.last_control if flowing else self._patiently(self._record.control)
-        flow = self._settle_flow(flow, [Opened(flowing, control)], carrier, receipts)
+        fresh = flowing and flow.plan < 0  # else another leader has begun with this version
+        flow = self._settle_flow(flow, [Opened(fresh, self._record.last_control)], carrier, receipts)
         listened = False
         while flow.phase in ("open", "paused"):
             events = self._hearing.listen(receipts, flow.deadline, self._evaluations.hear)

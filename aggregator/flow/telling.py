@@ -11,7 +11,6 @@ from .events import Flow
 def progress_of(flow: Flow) -> dict[str, str]:
     """The version's state, as the machine has it; see `trainer/standing.py` for the floors."""
     told = {
-        "round": str(flow.version),
         "state": STATES.get(flow.phase, "running"),
         "phase": flow.phase,
         "asked": str(len(flow.out) + len(flow.ready)),
@@ -22,9 +21,10 @@ def progress_of(flow: Flow) -> dict[str, str]:
         "failed": str(sum(one.how != "rejected" for one in flow.lost.values())),
         "extension": str(flow.extensions),
         "deadline": "" if flow.deadline is None else f"{flow.deadline:.3f}",
-        "clients": "",
-        "floors": "",
     }
+    if flow.plan < 0:
+        return told  # who is out is not settled yet: another leader's plan may stand
+    told |= {"round": str(flow.version), "clients": "", "floors": ""}
     if len(flow.rules.clients) > CLIENTS_SHOWN_MAX:
         return told
     states = dict.fromkeys(flow.out, "asked") | dict.fromkeys(flow.ready, "valid")

@@ -9,6 +9,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation")
     group.addoption("--seed", type=int, default=None, help="replay one seed and print its trace")
     group.addoption("--seeds", type=int, default=None, help="how many seeds to run, over all cores")
+    group.addoption("--flows", action="store_true", help="the seed, or the many, of asynchronous jobs")
+
+
+@pytest.fixture
+def flows(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--flows", default=False))
 
 
 @pytest.fixture

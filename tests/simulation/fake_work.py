@@ -77,7 +77,7 @@ class FakeNumbers:
         pass
 
     def _update(self, manifest: Manifest, entry: Entry) -> FakeUpdate:
-        name = UpdateName(manifest.job, manifest.round, entry.source, entry.client, entry.attempt)
+        name = UpdateName(manifest.job, manifest.round_of(entry), entry.source, entry.client, entry.attempt)
         body = self.store.read(update_key(name))
         found = read_update_bytes(body)
         if digest(body) != entry.digest or found is None:

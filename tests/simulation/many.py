@@ -50,25 +50,25 @@ class Tally:
         return f"{self.seeds} seeds, {self.steps} steps, jobs: {ends}; {len(self.failures)} violations"
 
 
-def play_some(seeds: range) -> Tally:
+def play_some(seeds: range, flows: bool = False) -> Tally:
     gc.disable()  # runs are small and many: a collection in between costs a tenth
     tally = Tally()
     for seed in seeds:
-        tally.add(play(seed))
+        tally.add(play(seed, flows=flows))
     gc.collect()
     gc.enable()
     return tally
 
 
-def play_many(seeds: int, processes: int | None = None, *, loud: bool = True) -> Tally:
-    """Run seeds 0, 1, 2 ... over some processes."""
+def play_many(seeds: int, processes: int | None = None, *, loud: bool = True, flows: bool = False) -> Tally:
+    """Run seeds 0, 1, 2 ... over some processes; `flows`: of asynchronous jobs."""
     processes = min(processes or os.cpu_count() or 1, -(-seeds // CHUNK))
     if processes == 1:
-        return play_some(range(seeds))
+        return play_some(range(seeds), flows)
     tally, began, said = Tally(), time.monotonic(), 0.0
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        waiting = {pool.submit(play_some, chunk) for chunk in _chunks(seeds)}
+        waiting = {pool.submit(play_some, chunk, flows) for chunk in _chunks(seeds)}
         while waiting:
             done, waiting = _wait(waiting)
             for future in done:
@@ -90,23 +90,26 @@ def _chunks(seeds: int) -> Iterator[range]:
         yield range(start, min(seeds, start + CHUNK))
 
 
-def report(failures: Sequence[tuple[int, str]]) -> str:
+def report(failures: Sequence[tuple[int, str]], *, flows: bool = False) -> str:
     """The failures, each with its command; the first with its shortened trace."""
     lines = []
     for number, (seed, violation) in enumerate(failures[:FAILURES_SHOWN]):
-        lines += [f"FAILED simulation seed {seed}: {violation}", f"  replay: pytest tests/simulation --seed {seed}"]
+        lines += [
+            f"FAILED simulation seed {seed}: {violation}",
+            f"  replay: pytest tests/simulation --seed {seed}{' --flows' * flows}",
+        ]
         if number == 0:
-            lines += shortened(seed)
+            lines += shortened(seed, flows=flows)
     if len(failures) > FAILURES_SHOWN:
         lines.append(f"... and {len(failures) - FAILURES_SHOWN} more")
     return "\n".join(lines)
 
 
-def shortened(seed: int) -> list[str]:
+def shortened(seed: int, *, flows: bool = False) -> list[str]:
     """The trace with only the faults that it takes, and of it only what tells the story."""
-    whole = play(seed)
-    without = unneeded(whole)
-    least = play(seed, without=without, trace=True)
+    whole = play(seed, flows=flows)
+    without = unneeded(whole, flows=flows)
+    least = play(seed, without=without, trace=True, flows=flows)
     told = [line for line in least.trace if _matters(line)]
     left = [kind for kind in whole.kinds if kind not in without]
     return [
@@ -117,11 +120,11 @@ def shortened(seed: int) -> list[str]:
     ]
 
 
-def unneeded(whole: Played) -> set[str]:
+def unneeded(whole: Played, *, flows: bool = False) -> set[str]:
     """Fault kinds without which the same promise still breaks, left out one after the other."""
     without: set[str] = set()
     for kind in whole.kinds:
-        if _alike(play(whole.seed, without=without | {kind}).violation, whole.violation):
+        if _alike(play(whole.seed, without=without | {kind}, flows=flows).violation, whole.violation):
             without.add(kind)
     return without
 

@@ -21,10 +21,11 @@ from simulation.fake_redis import LedgerPort, NewsPort, Streams
 from simulation.fake_store import Objects, StorePort
 from simulation.fake_work import FakeNumbers, FakeTraining
 from simulation.faults import Faults, draw_faults, no_faults
+from simulation.flow_checks import FlowChecks
 from simulation.forger import Forger
 from simulation.kernel import Kernel
 from simulation.operator import Operator
-from simulation.scene import TASK, Scene, draw_scene
+from simulation.scene import TASK, Scene, draw_flow_scene, draw_scene
 from simulation.watching import Watching
 from simulation.world import World
 
@@ -64,10 +65,12 @@ class Played:
     finals: tuple[bytes | None, ...]
 
 
-def play(seed: int, *, without: Collection[str] = (), trace: bool = False, disturbed: bool = True) -> Played:
+def play(
+    seed: int, *, without: Collection[str] = (), trace: bool = False, disturbed: bool = True, flows: bool = False
+) -> Played:
     """Run a seed to its end. The same seed gives the same steps in every process, on every machine."""
     random.seed(seed)  # the jitter of retries
-    scene = scene_of(seed)
+    scene = scene_of(seed, flows=flows)
     faults = draw_faults(random.Random(2 * seed + 1), without) if disturbed else no_faults()
     stage = Stage(seed, scene, faults, trace)
     with _log_heard_by(stage.kernel):
@@ -85,8 +88,9 @@ def play(seed: int, *, without: Collection[str] = (), trace: bool = False, distu
     )
 
 
-def scene_of(seed: int) -> Scene:
-    return draw_scene(random.Random(2 * seed))
+def scene_of(seed: int, *, flows: bool = False) -> Scene:
+    """The scene of a seed; `flows`: with asynchronous jobs."""
+    return (draw_flow_scene if flows else draw_scene)(random.Random(2 * seed))
 
 
 class Stage:
@@ -102,7 +106,8 @@ class Stage:
         self.objects = Objects(self.world)
         self.exchange = Exchange(self.world)
         self.streams = Streams(self.world)
-        self.checks = Checks(self.world, self.objects)
+        flows = any(spec.schedule.asynchronous for spec in scene.specs)
+        self.checks = (FlowChecks if flows else Checks)(self.world, self.objects)
         self.watching = Watching(self.world, self.checks)
         self._attempts = random.Random(seed ^ 0xA77E)
         self._lives = itertools.count()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from warren.storage.job import JobSpec, make_spec
@@ -74,4 +74,28 @@ def _fields(chance: random.Random, job: str, exact: bool) -> dict[str, Any]:
         fields["clients"] = clients
     if exact:
         fields |= {"quorum": "100%", "below_quorum": "extend", "over_select": 0}
+    return fields
+
+
+def draw_flow_scene(chance: random.Random) -> Scene:
+    """The same with asynchronous jobs. Exact is ssp with a bound of 0, which waits for all as rounds do."""
+    scene = draw_scene(chance)
+    specs = tuple(make_spec(_flowing(chance, spec, scene.exact)) for spec in scene.specs)
+    return replace(scene, specs=specs)
+
+
+def _flowing(chance: random.Random, spec: JobSpec, exact: bool) -> dict[str, Any]:
+    kind = "ssp" if exact else chance.choice(("ssp", "fedasync", "fedbuff"))
+    own: dict[str, Any] = {
+        "ssp": {"staleness": 0 if exact else chance.choice((0, 1, 2, "inf"))},
+        "fedasync": {},
+        "fedbuff": {"buffer": chance.randint(1, len(spec.client_names))},
+    }
+    fields = spec.model_dump(exclude={"update", "strategy"})
+    fields |= {"schedule": {"kind": kind, **own[kind]}, "over_select": 0}
+    fields |= {"below_quorum": "extend" if spec.below_quorum == "resample" else spec.below_quorum}
+    if kind == "ssp":
+        fields |= {"fraction": 1.0}
+    else:
+        fields |= {"quorum": 1, "rounds": chance.randint(2, 8)}
     return fields

@@ -13,23 +13,24 @@ from simulation.many import play_many, report
 from simulation.mutants import HARMLESS, MUTANTS, Mutant, broken, first_seed
 from simulation.play import play, scene_of
 
+FLOW_SEEDS = 150
 SEEDS = 300  # of a plain run; `make simulate` runs 10,000
 QUICKLY_CAUGHT = 100
 QUICK = [mutant for mutant in MUTANTS[:6] if mutant.name != "listing before a deadline"]  # `make mutants` tries all
 
 
 def test_whatever_dies_nothing_is_lost_counted_twice_or_changed(
-    seed: int | None, seeds: int | None, request: pytest.FixtureRequest
+    seed: int | None, seeds: int | None, flows: bool, request: pytest.FixtureRequest
 ) -> None:
     if seed is not None:
-        played = play(seed, trace=True)
+        played = play(seed, trace=True, flows=flows)
         print("\n".join(played.trace))
-        assert played.violation is None, report([(seed, played.violation or "")])
+        assert played.violation is None, report([(seed, played.violation or "")], flows=flows)
         return
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        tally = play_many(seeds or SEEDS, loud=seeds is not None)
+        tally = play_many(seeds or SEEDS, loud=seeds is not None, flows=flows)
     print(tally)
-    assert not tally.failures, "\n" + report(tally.failures)
+    assert not tally.failures, "\n" + report(tally.failures, flows=flows)
     assert set(tally.kinds) == set(KINDS), "a kind of fault was never on"
     assert {"done", "cancel", "fail"} <= set(tally.ends)
 
@@ -43,6 +44,22 @@ def test_an_undisturbed_run_ends_done_with_the_bytes_that_its_seed_implies() -> 
         for spec, final in zip(scene.specs, played.finals, strict=True):
             if scene.exact:
                 assert final == undisturbed(spec)
+
+
+def test_the_same_holds_of_asynchronous_jobs() -> None:
+    tally = play_many(FLOW_SEEDS, loud=False, flows=True)
+    assert not tally.failures, "\n" + report(tally.failures, flows=True)
+    assert {"done", "cancel", "fail"} <= set(tally.ends)
+
+
+def test_undisturbed_ssp_with_a_bound_of_0_comes_to_the_bytes_of_rounds() -> None:
+    exact = [number for number in range(40) if scene_of(number, flows=True).exact]
+    assert exact
+    for number in exact:
+        played = play(number, disturbed=False, flows=True)
+        assert set(played.ends) == {"done"}
+        for spec, final in zip(scene_of(number, flows=True).specs, played.finals, strict=True):
+            assert final == undisturbed(spec)
 
 
 def test_a_seed_gives_the_same_trace_in_every_process() -> None:
