@@ -16,6 +16,7 @@ from ..storage.documents import Evaluation, Manifest, read_document
 from ..storage.errors import ObjectMissing
 from ..storage.objects import ObjectStore
 from .carrying import outgoing
+from .flow.standing import read_flow
 from .record import Record
 
 ID_CHARACTERS = 8
@@ -102,6 +103,8 @@ def _settled(store: ObjectStore, letter: Letter) -> str:
 def _closed(store: ObjectStore, order: RoundJob) -> str:
     """How the round, or the evaluation, was closed; empty while it is open."""
     try:
+        if order.kind == "train" and Record(store, order.job).spec().schedule.asynchronous:
+            return _in_flow(store, order)
         if order.kind in ("init", "train"):
             return _in_manifest(Record(store, order.job).manifest(order.round), order.client)
         key = keys.evaluation(order.job, order.round)
@@ -122,6 +125,17 @@ def _in_manifest(manifest: Manifest, client: str) -> str:
         if client in clients:
             return f"{client} {what} {where}: {clients[client]}"
     return f"round {manifest.round} is closed, and {client} had no part in it"
+
+
+def _in_flow(store: ObjectStore, order: RoundJob) -> str:
+    """The same of an asynchronous job: whether the newest plan still has the client out for this."""
+    record = Record(store, order.job)
+    highest = record.highest_manifest()
+    flow = read_flow(record, record.spec(), (highest or 0) + 1)
+    ask = flow.out.get(order.client)
+    if ask is not None and ask.round == order.round:
+        return ""
+    return f"{order.client} counted since, or was given up and asked anew"
 
 
 def _in_evaluation(evaluation: Evaluation, order: RoundJob) -> str:

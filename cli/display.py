@@ -62,16 +62,18 @@ def _title(status: JobStatus) -> RenderableType:
 def _members(status: JobStatus) -> str:
     spec = status.spec
     who = f"{len(spec.sites)} sites" if spec.sites else f"{spec.clients} clients"
-    return who if spec.asked == len(spec.client_names) else f"{spec.asked} of {who} a round"
+    when = "at a time" if spec.schedule.asynchronous else "a round"
+    return who if spec.asked == len(spec.client_names) else f"{spec.asked} of {who} {when}"
 
 
 def _rows(status: JobStatus) -> RenderableType:
     rows = Table.grid(padding=(0, 2), expand=True)
     rows.add_column(style="dim", no_wrap=True, width=9)
     rows.add_column(ratio=1)
-    rows.add_row("rounds", _rounds(status))
+    word = "version" if status.spec.schedule.asynchronous else "round"
+    rows.add_row(f"{word}s", _rounds(status))
     if not status.ended:
-        rows.add_row("round", _now(status))
+        rows.add_row(word, _now(status))
         rows.add_row("clients", _clients(status))
         rows.add_row("trainers", _trainers(status))
     if times := _times(status):
@@ -103,11 +105,16 @@ def _now(status: JobStatus) -> Text:
     if not now.asked:
         return Text("starting" if status.state == "running" and not status.results else "none is open", style="dim")
     name = "0 (the initial model)" if now.round == 0 else str(now.round)
-    text = Text.assemble(f"{name}  ", (f"{now.valid} of {now.asked} in", "bold"), f"  quorum {now.quorum}")
+    if status.spec.schedule.asynchronous and now.round:
+        text = Text.assemble(f"{name}  ", (f"{now.valid} ready, {now.asked - now.valid} out", "bold"))
+    else:
+        text = Text.assemble(f"{name}  ", (f"{now.valid} of {now.asked} in", "bold"), f"  quorum {now.quorum}")
     if now.rejected + now.failed:
         text.append(f"  {now.rejected} rejected, {now.failed} failed", style="red")
     if now.deadline_left is not None:
-        text.append(f"  deadline in {clock(now.deadline_left)}", style="dim")
+        text.append(
+            f"  {'next ' * status.spec.schedule.asynchronous}deadline in {clock(now.deadline_left)}", style="dim"
+        )
     if now.extension:
         text.append(f"  extended {now.extension} times", style="yellow")
     return text
