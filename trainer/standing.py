@@ -22,6 +22,7 @@ class Standing:
         self._bench = bench
         self._asked_at = -ASK_SECONDS
         self._answer = True
+        self._asynchronous = False  # the job that was asked about last
 
     def dropped(self, job: RoundJob, spec: JobSpec) -> str | None:
         """Why this round job needs no work any more; None: it does.
@@ -33,7 +34,8 @@ class Standing:
             progress = self._bench.ledger.progress(job.job)
         except StorageError:
             progress = {}
-        why = outdated(job, progress)
+        self._asynchronous = spec.schedule.asynchronous
+        why = outdated(job, progress, asynchronous=self._asynchronous)
         if why is not None or (progress and job.kind in ("init", "train")):
             return why
         if job.kind == "train" and spec.schedule.asynchronous:
@@ -49,17 +51,20 @@ class Standing:
         if now - self._asked_at >= ASK_SECONDS:
             self._asked_at = now
             try:
-                self._answer = outdated(job, self._bench.ledger.progress(job.job)) is None
+                self._answer = self._outdated(job) is None
             except StorageError:
                 self._answer = True
         return self._answer
+
+    def _outdated(self, job: RoundJob) -> str | None:
+        return outdated(job, self._bench.ledger.progress(job.job), asynchronous=self._asynchronous)
 
     def begin(self) -> None:
         """New work: what was remembered was another's."""
         self._asked_at = -ASK_SECONDS
 
 
-def outdated(job: RoundJob, progress: Mapping[str, str]) -> str | None:
+def outdated(job: RoundJob, progress: Mapping[str, str], *, asynchronous: bool = False) -> str | None:
     """Why the job's progress makes this round job superfluous; None where it does not, or says nothing.
 
     An evaluation is asked for when its round is over, also of a job whose last round is.
@@ -67,7 +72,7 @@ def outdated(job: RoundJob, progress: Mapping[str, str]) -> str | None:
     state = progress.get("state", "")
     if state in OVER and not (job.kind in ("evaluate", "test") and state == "paused"):
         return f"the job is {state}"
-    if job.kind == "train" and "floors" in progress:
+    if job.kind == "train" and asynchronous:
         return _overtaken(job, progress)
     if job.kind in ("init", "train") and progress.get("round", "").isdigit() and int(progress["round"]) > job.round:
         return f"round {job.round} is closed"
@@ -77,12 +82,12 @@ def outdated(job: RoundJob, progress: Mapping[str, str]) -> str | None:
 def _overtaken(job: RoundJob, progress: Mapping[str, str]) -> str | None:
     """The same in an asynchronous job, whose leader tells from which round on each client's work is wanted.
 
-    Of clients that it does not name, the version that is to be made is the first. These floors only rise: what
-    was told late, or not at all, drops too little and never too much.
+    Under "*" stands that of clients which it does not name. These floors only rise: what was told late, or not at
+    all, drops too little and never too much.
     """
     try:
         floors = json.loads(progress["floors"])
-        floor = int(floors.get(job.client, progress["round"]))
+        floor = int(floors.get(job.client, floors["*"]))
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
     return f"its client was asked anew, or counted: round {floor} is next" if job.round < floor else None

@@ -29,7 +29,7 @@ def progress_of(flow: Flow) -> dict[str, str]:
         return told
     states = dict.fromkeys(flow.out, "asked") | dict.fromkeys(flow.ready, "valid")
     states |= {client: "rejected" if one.how == "rejected" else "failed" for client, one in flow.lost.items()}
-    floors = {client: one.base + 1 for client, one in flow.lost.items()}
+    floors = {"*": flow.version} | {client: one.base + 1 for client, one in flow.lost.items()}
     floors |= {client: ask.round for client, ask in flow.out.items()}
     floors |= {client: one.base + 2 for client, one in flow.ready.items()}
     return told | {"clients": _compact(states), "floors": _compact(floors)}

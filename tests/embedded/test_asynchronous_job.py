@@ -61,7 +61,7 @@ def test_ssp_with_a_bound_of_0_gives_the_bytes_of_uniform_rounds(tmp_path: Path)
     digests = []
     for schedule in ({"kind": "ssp"}, {"kind": "synchronous"}):
         folder = tmp_path / schedule["kind"]
-        uniform = {"update": "delta", "strategy": {"name": "fedavg", "weighting": "uniform"}}
+        uniform: dict[str, Any] = {"update": "delta", "strategy": {"name": "fedavg", "weighting": "uniform"}}
         result = run_embedded(write_job(folder, schedule=schedule, **uniform), folder / "runs", "--trainers", "1")
         digests.append(Watch(FolderStore(folder / "runs"), result["job"]).digests(3))
     assert digests[0] == digests[1]

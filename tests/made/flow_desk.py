@@ -31,8 +31,8 @@ def flow_spec(kind: str, clients: int = 4, **fields: Any) -> JobSpec:
     """A job; what is an option of the schedule goes there."""
     own = {key: fields.pop(key) for key in ("staleness", "buffer") if key in fields}
     task = {"name": "t", "file": "t.py", "digest": "0" * 64}
-    given = {"job": "j", "task": task, "clients": clients, "schedule": {"kind": kind, **own}, **fields}
-    return make_spec({"deadline_seconds": 60.0, **given})
+    given: dict[str, Any] = {"job": "j", "task": task, "clients": clients, "schedule": {"kind": kind, **own}, **fields}
+    return make_spec({"deadline_seconds": 60.0} | given)
 
 
 class FlowDesk:

@@ -10,6 +10,9 @@ from made.flow_desk import Ask, FlowDesk, flow_spec
 
 from warren.aggregator.events import Answer, Answers, Freeze, Look, Opened, Publish, Reconnected, Wiped, WriteControl
 from warren.aggregator.flow.events import AskAnew, Counted, Planned
+from warren.aggregator.flow.telling import progress_of
+from warren.broker.messages import RoundJob
+from warren.trainer.standing import outdated
 
 ALL = ("c000", "c001", "c002", "c003")
 
@@ -252,7 +255,8 @@ def test_whatever_comes_no_ask_counts_twice_and_nobody_runs_ahead(schedule: Any,
         flow = job.flow
         assert not set(flow.out) & set(flow.ready)
         assert not set(flow.out) & set(flow.lost)
-        assert {(c, a.base) for c, a in (*flow.out.items(), *flow.ready.items())} <= set(flow.listed.items())
+        open_asks = {(c, ask.base) for c, ask in flow.out.items()} | {(c, one.base) for c, one in flow.ready.items()}
+        assert open_asks <= set(flow.listed.items())
         assert all(ask.base < flow.version for ask in flow.out.values())
         for version in job.versions[seen:]:
             assert not counted & version.items(), "an ask counted twice"
@@ -270,3 +274,22 @@ def test_whatever_comes_no_ask_counts_twice_and_nobody_runs_ahead(schedule: Any,
         job.answer(min(job.flow.out))  # whatever happened, it goes on
     assert len(job.versions) > seen or job.control.command != "run" or not job.flow.out
     assert not any(isinstance(effect, Freeze | WriteControl) for effect in job.feed(Reconnected()))
+
+
+def test_trainers_are_told_whose_work_is_wanted_and_drop_no_other() -> None:
+    job = desk("fedbuff", buffer=2)
+    job.answer("c000", "c001")
+    job.answer("c002")
+    job.answer("c003", outcome="failed")
+    progress = progress_of(job.flow)
+    asked = {"c000": 2, "c001": 2, "c002": 1, "c003": 1}
+    wanted = {
+        client: outdated(_round_job(client, r), progress, asynchronous=True) is None for client, r in asked.items()
+    }
+    assert wanted == {"c000": True, "c001": True, "c002": False, "c003": True}  # a success may replace the failure
+    assert outdated(_round_job("c000", 1), progress, asynchronous=True) is not None
+    assert outdated(_round_job("c000", 1), {"round": "9"}, asynchronous=True) is None  # told in part, after a wipe
+
+
+def _round_job(client: str, number: int) -> RoundJob:
+    return RoundJob(job="j", round=number, kind="train", client=client, source="pool.default")
