@@ -13,6 +13,7 @@ import torch
 
 from warren.aggregator.checkpoint import read_start, write_checkpoint
 from warren.aggregator.staleness import discount
+from warren.aggregator.strategies.checking import check
 from warren.storage.documents import Entry, Manifest
 from warren.storage.errors import SpecInvalid
 from warren.storage.job import JobSpec, make_spec, read_spec, write_spec
@@ -187,3 +188,11 @@ def test_what_does_not_go_with_a_schedule_is_refused_at_submit(
     with pytest.raises(SpecInvalid) as refused:
         spec(schedule, **fields)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("fields", [{"strategy": {"name": "scaffold"}}, {"train": {"rule": "fedbn"}}])
+def test_algorithms_that_follow_clients_from_round_to_round_are_refused(fields: dict[str, Any]) -> None:
+    job = spec({"kind": "fedbuff", "buffer": 3}, **fields)
+    with pytest.raises(SpecInvalid) as refused:
+        check(job)
+    assert "rounds that all begin with one model" in str(refused.value)
