@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..storage import keys
 from ..storage.job import JobSpec, keep_rule
 from ..storage.objects import ObjectInfo, ObjectStore
+from ..storage.rules import kept_at_site, rule_of
 from .flow.retention import flow_waste, needed
 from .record import Record
 
@@ -104,6 +105,18 @@ def outdated_by(spec: JobSpec, last: int) -> list[int]:
     _, count = keep_rule(spec.keep_checkpoints)
     numbers = {last - LATEST, last - max(LATEST, count)}
     return [number for number in sorted(numbers) if number >= 0 and not checkpoint_kept(spec, number, last)]
+
+
+def superseded_in(store: ObjectStore, spec: JobSpec, number: int) -> Iterator[str]:
+    """What a round's clients kept before it, or with attempts of it that did not count: no kept round needs it."""
+    if rule_of(spec).keeps == "nothing" or kept_at_site(spec):
+        return
+    for entry in Record(store, spec.job).manifest(number).entries:
+        stays = keys.client_state(spec.job, entry.client, number, entry.attempt)
+        for info in store.list(keys.client_states(spec.job, entry.client)):
+            found = keys.read_client_state(info.key)
+            if found is not None and found.round <= number and info.key != stays:
+                yield info.key
 
 
 def _updates(store: ObjectStore, spec: JobSpec, committed: Committed) -> Iterator[Waste]:

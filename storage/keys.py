@@ -69,12 +69,14 @@ def evaluation(job: str, round_number: int) -> str:
     return f"{evaluations(job)}{round_number:05}.json"
 
 
-def client_states(job: str) -> str:
-    return f"{job_prefix(job)}clients/"
+def client_states(job: str, client: str | None = None) -> str:
+    """The prefix of what clients keep: of all, or of one."""
+    prefix = f"{job_prefix(job)}clients/"
+    return prefix if client is None else f"{prefix}{_name(client)}/"
 
 
 def client_state(job: str, client: str, round_number: int, attempt: str) -> str:
-    return f"{client_states(job)}{_name(client)}/{round_number:05}.{_name(attempt)}.safetensors"
+    return f"{client_states(job, client)}{round_number:05}.{_name(attempt)}.safetensors"
 
 
 def derived(job: str, file: str) -> str:

@@ -84,6 +84,20 @@ def test_the_commit_of_a_round_and_a_start_collect_the_same(store: FolderStore, 
     assert by_commits == set(outdated(store, job.spec, None))
 
 
+def test_commits_collect_what_clients_no_longer_start_from(store: FolderStore, tmp_path: Path) -> None:
+    absent = {(1, "c000"), (2, "c001"), (3, "c002"), (4, "c002")}
+    job = CommittedJob(store, tmp_path, rounds=5, keep_updates=1, absent=absent, strategy={"name": "feddyn"})
+    by_commits = {key for number in range(6) for key in outdated(store, job.spec, number) if "/clients/" in key}
+    left = sorted(set(job.keys(keys.client_states(job.job))) - by_commits)
+    good, lost = ([keys.client_state(job.job, *at, attempt) for at in which] for attempt, which in (
+        ("good", [("c000", 4), ("c000", 5), ("c001", 4), ("c001", 5), ("c002", 2), ("c002", 5)]),
+        ("lost", [("c002", 3), ("c002", 4)]),
+    ))  # fmt: skip
+    assert left == sorted([*good, *lost])  # what is lost goes when its client counts again, and that is old
+    gone = {found.key for found in waste(store, job.spec) if "/clients/" in found.key}
+    assert gone == by_commits | set(lost)
+
+
 def test_state_of_attempts_that_did_not_count_goes_and_what_a_fork_copied_stays(
     store: FolderStore, tmp_path: Path
 ) -> None:
