@@ -9,6 +9,7 @@ from typing import Any
 from simulation.fake_bytes import digest, examples_of, folded, read_update_bytes, valid_update
 from simulation.fake_store import Objects
 from simulation.fake_work import evaluation_of, update_key
+from simulation.keeping import Keeping
 from simulation.kernel import Actor
 from simulation.world import World
 
@@ -35,6 +36,7 @@ class Checks:
         self.controls: dict[str, list[tuple[int, str, str]]] = {job: [] for job in world.specs}  # step, command, reason
         self.updates: dict[str, bytes] = {}  # every update that ever was
         self.lost: set[str] = set()  # by the disk
+        self.keeping = Keeping(world, objects)
         world.eyes = self
 
     def put(self, key: str, before: bytes | None, body: bytes, actor: Actor | None) -> None:
@@ -50,6 +52,8 @@ class Checks:
             self._checkpoint(parts[1], parts[3], body)
         elif parts[2] == "control":
             self._control(parts[1], json.loads(body), actor)
+        elif parts[2] == "clients":
+            self.keeping.put(key, body)
         elif parts[2] == "evaluations":
             self._evaluation(parts[1], json.loads(body))
         elif parts[2] == "final.safetensors":
@@ -60,6 +64,8 @@ class Checks:
         if parts[0] == "updates":
             if (parts[1], int(parts[2])) not in self.checkpoints:
                 self._fail(f"{key} was deleted, and its round is not committed")
+        elif parts[2] == "clients":
+            self.keeping.deleted(key, max((n for job, n in self.checkpoints if job == parts[1]), default=-1))
         elif parts[2] != "checkpoints":
             self._fail(f"{key} was deleted")
         elif (found := _CHECKPOINT.search(key)) and (parts[1], int(found[1]) + 1) not in self.checkpoints:
@@ -85,6 +91,7 @@ class Checks:
             self._fail(f"round {number} counts {min(strangers)}, who was not asked")
         for entry in manifest["entries"]:
             self._entry(spec, number, entry)
+            self.keeping.counted(spec, number, entry)
         self._lose_one(spec, manifest)
         if actor is not None:
             self._decided_well(spec, number, manifest, actor, complete=len(clients) == wanted)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulation.fake_bytes import FakeUpdate, examples_of, folded, trained_value
+from simulation.fake_bytes import FakeUpdate, examples_of, folded, next_state, trained_value
 
 from warren.aggregator.plan import first_plan
 from warren.storage import keys
 from warren.storage.job import JobSpec
+from warren.storage.rules import rule_of
 
 if TYPE_CHECKING:
     from simulation.play import Stage
@@ -48,12 +49,14 @@ def _may_stay_paused(stage: Stage, spec: JobSpec) -> bool:
 def undisturbed(spec: JobSpec) -> bytes:
     """The final bytes where every client that was planned answers, in a few lines of their own."""
     model = folded(None, [FakeUpdate(spec.job, 0, "", "", trained_value(spec.seed, 0, "", b""), 1)])
+    kept: dict[str, bytes] = {}
     for number in range(1, spec.rounds + 1):
-        updates = [
-            FakeUpdate(
-                spec.job, number, client, "", trained_value(spec.seed, number, client, model), examples_of(client)
-            )
-            for client in first_plan(spec, number, None).clients
-        ]
+        updates = []
+        for client in first_plan(spec, number, None).clients:
+            before = kept.get(client, b"")
+            value = trained_value(spec.seed, number, client, model + before)
+            updates.append(FakeUpdate(spec.job, number, client, "", value, examples_of(client)))
+            if rule_of(spec).keeps != "nothing":
+                kept[client] = next_state(before, client, number, value)
         model = folded(model, updates)
     return model

@@ -14,7 +14,7 @@ RUBBISH = "nan"
 
 @dataclass(frozen=True, slots=True)
 class FakeUpdate:
-    """What an update's bytes say."""
+    """What an update's bytes say. `state`: the digest of what its client keeps, where it keeps anything."""
 
     job: str
     round: int
@@ -22,6 +22,7 @@ class FakeUpdate:
     attempt: str
     value: str
     examples: int
+    state: str = ""
 
 
 def digest(body: bytes) -> str:
@@ -30,6 +31,7 @@ def digest(body: bytes) -> str:
 
 def write_update(update: FakeUpdate) -> bytes:
     fields = (update.job, str(update.round), update.client, update.attempt, update.value, str(update.examples))
+    fields += (update.state,)
     text = "|".join(fields).encode()
     return text + b"|" + digest(text)[:8].encode()
 
@@ -39,8 +41,8 @@ def read_update_bytes(body: bytes) -> FakeUpdate | None:
     text, _, check = body.rpartition(b"|")
     if digest(text)[:8].encode() != check:
         return None
-    job, number, client, attempt, value, examples = text.decode().split("|")
-    return None if value == RUBBISH else FakeUpdate(job, int(number), client, attempt, value, int(examples))
+    job, number, client, attempt, value, examples, state = text.decode().split("|")
+    return None if value == RUBBISH else FakeUpdate(job, int(number), client, attempt, value, int(examples), state)
 
 
 def valid_update(body: bytes, name: UpdateName) -> FakeUpdate | None:
@@ -54,6 +56,11 @@ def trained_value(seed: int, round_number: int, client: str, base: bytes, salt: 
     """What training gives: of the initial model nothing depends on the client."""
     who = client if round_number else ""
     return digest(f"{seed}/{round_number}/{who}/{salt}/".encode() + base)[:16]
+
+
+def next_state(before: bytes, client: str, round_number: int, value: str) -> bytes:
+    """What a client keeps: it names what it kept before, and what it has learned since."""
+    return f"{digest(before) if before else ''}|{client}|{round_number}|{value}".encode()
 
 
 def examples_of(client: str) -> int:

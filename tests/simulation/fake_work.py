@@ -12,6 +12,7 @@ from simulation.fake_bytes import (
     digest,
     examples_of,
     folded,
+    next_state,
     read_update_bytes,
     trained_value,
     valid_update,
@@ -28,11 +29,13 @@ from warren.storage.documents import Base, Entry, Manifest
 from warren.storage.errors import ObjectDamaged
 from warren.storage.job import JobSpec
 from warren.storage.keys import UpdateName
+from warren.storage.rules import rule_of
 from warren.trainer.wire import Crashed, Evaluated, Outcome, Stopped, TaskFailed, Trained, Work
 
 BATCH_SECONDS = 0.5
 TRAIN_SECONDS = (0.2, 2.5)
 SLOW_SECONDS = 40.0
+STATE_BYTES_MAX = 1 << 10
 
 
 @dataclass(slots=True)
@@ -56,7 +59,9 @@ class FakeNumbers:
             raise UpdateRejected("rubbish" if read_update_bytes(body) is None else "it says it is another")
         if claimed is not None and claimed != digest(body):
             raise UpdateRejected("its digest is not the announced one")
-        return entry_of(name, body, found.examples)
+        if found.state and self.store.stat(keys.client_state(name.job, name.client, name.round, name.attempt)) is None:
+            raise UpdateRejected("what its client keeps is not there")
+        return entry_of(name, body, found.examples, found.state)
 
     def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
         pass
@@ -89,7 +94,7 @@ def update_key(name: UpdateName) -> str:
     return keys.update(name.job, name.round, name.source, name.client, name.attempt)
 
 
-def entry_of(name: UpdateName, body: bytes, examples: int) -> Entry:
+def entry_of(name: UpdateName, body: bytes, examples: int, state: str = "") -> Entry:
     return Entry(
         client=name.client,
         source=name.source,
@@ -97,6 +102,8 @@ def entry_of(name: UpdateName, body: bytes, examples: int) -> Entry:
         digest=digest(body),
         size=len(body),
         examples=examples,
+        state=state or None,
+        state_bytes=STATE_BYTES_MAX if state else 0,
     )
 
 
@@ -140,8 +147,13 @@ class FakeTraining:
     def _train(self, work: Work) -> Outcome:
         world, base = self.world, _base(work)
         salt = work.attempt if world.rates["different-bytes"] else ""
-        value = trained_value(work.spec.seed, work.job_round, work.client, base, salt)
-        update = FakeUpdate(work.spec.job, work.job_round, work.client, work.attempt, value, examples_of(work.client))
+        kept = b"" if work.state_path is None else work.state_path.read_bytes()
+        value = trained_value(work.spec.seed, work.job_round, work.client, base + kept, salt)
+        state = self._keep(work, kept, value)
+        digested = digest(state[0].read_bytes()) if state else ""
+        update = FakeUpdate(
+            work.spec.job, work.job_round, work.client, work.attempt, value, examples_of(work.client), digested
+        )
         body = write_update(self._spoilt(update))
         claimed = digest(body)
         if world.hit("wrong-digest"):
@@ -149,7 +161,15 @@ class FakeTraining:
             world.misannounced.add(work.attempt)
         work.output_path.parent.mkdir(parents=True, exist_ok=True)
         work.output_path.write_bytes(body)
-        return Trained(work.output_path, len(body), claimed, update.examples, {})
+        return Trained(work.output_path, len(body), claimed, update.examples, {}, state)
+
+    def _keep(self, work: Work, before: bytes, value: str) -> tuple[Path, int, str] | None:
+        if work.kind == "init" or rule_of(work.spec).keeps == "nothing":
+            return None
+        body = next_state(before, work.client, work.job_round, value)
+        work.state_output_path.parent.mkdir(parents=True, exist_ok=True)
+        work.state_output_path.write_bytes(body)
+        return work.state_output_path, len(body), digest(body)
 
     def _spoilt(self, update: FakeUpdate) -> FakeUpdate:
         world = self.world

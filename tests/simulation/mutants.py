@@ -11,6 +11,13 @@ from typing import Any
 from simulation.fake_bytes import read_update_bytes
 from simulation.fake_store import StorePort
 from simulation.fake_work import FakeNumbers, entry_of, update_key
+from simulation.mutants_of_states import (
+    Patch,
+    states_before_updates,
+    states_known_to_a_new_leader,
+    states_of_updates_that_counted,
+    states_outlive_their_rounds,
+)
 from simulation.play import play
 
 from warren.aggregator import collecting, round
@@ -25,8 +32,6 @@ from warren.storage.keys import UpdateName
 from warren.trainer.worker import HandBack, Worker
 
 SEEDS_MAX = 1000
-
-Patch = tuple[Any, str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +252,10 @@ MUTANTS = [
         updates_outlive_their_round,
         frozen_round_is_finished,
         answers_before_disturbances,
+        states_of_updates_that_counted,
+        states_known_to_a_new_leader,
+        states_before_updates,
+        states_outlive_their_rounds,
     )
 ]
 HARMLESS = Mutant("leases (safety does not rest on them)", leases_are_only_for_order)

@@ -11,6 +11,7 @@ from typing import Any
 from warren.storage.job import JobSpec, make_spec
 
 TASK = b"def model(): ...\ndef data(client): ...\n"
+KEEPING = 0.4  # of the jobs have clients that keep something from round to round
 TASK_DIGEST = hashlib.sha256(TASK).hexdigest()
 
 
@@ -74,6 +75,9 @@ def _fields(chance: random.Random, job: str, exact: bool) -> dict[str, Any]:
         fields["clients"] = clients
     if exact:
         fields |= {"quorum": "100%", "below_quorum": "extend", "over_select": 0}
+    if random.Random(f"{job}/{fields['seed']}/{clients}").random() < KEEPING:  # a draw of its own: others stay
+        fields["strategy"] = {"name": "feddyn"}
+        fields["rounds"] += 1
     return fields
 
 
