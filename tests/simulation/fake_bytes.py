@@ -30,9 +30,8 @@ def digest(body: bytes) -> str:
 
 
 def write_update(update: FakeUpdate) -> bytes:
-    fields = (update.job, str(update.round), update.client, update.attempt, update.value, str(update.examples))
-    fields += (update.state,)
-    text = "|".join(fields).encode()
+    said = (update.job, str(update.round), update.client, update.attempt, update.value, str(update.examples))
+    text = "|".join((*said, update.state)).encode()
     return text + b"|" + digest(text)[:8].encode()
 
 
