@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import adaptive
+import compression
 import diloco
 import fedprox
 import mcmahan
@@ -11,5 +12,5 @@ import racape
 import robust
 import scaffold
 
-MODULES = (mcmahan_why, racape, adaptive, robust, scaffold, diloco, fedprox, mcmahan)
+MODULES = (mcmahan_why, racape, compression, adaptive, robust, scaffold, diloco, fedprox, mcmahan)
 EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in MODULES}
