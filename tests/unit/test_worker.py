@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fakeredis
 import pytest
@@ -19,6 +20,7 @@ from warren.storage import keys
 from warren.storage.folder import FolderStore
 from warren.storage.job import make_spec, write_spec
 from warren.storage.ledger import RedisLedger
+from warren.storage.tensors import digest_file
 from warren.trainer.wire import Crashed, Outcome, TaskFailed, Trained, Work
 from warren.trainer.worker import Worker
 
@@ -42,7 +44,7 @@ class Scripted:
 class Place:
     """A broker, a store and a Redis with one site's job in them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, **fields: Any) -> None:
         self.store, self.broker = FolderStore(root / "store"), MemoryBroker()
         client = fakeredis.FakeRedis()
         self.news, self.ledger = News(client), RedisLedger(client)
@@ -50,7 +52,9 @@ class Place:
         (root / "tasks").mkdir()
         (root / "tasks" / "own.py").write_bytes(SOURCE)
         task = {"name": "own", "file": "own.py", "digest": hashlib.sha256(SOURCE).hexdigest()}
-        self.spec = make_spec({"job": "j", "task": task, "sites": ["mary"], "quorum": 1, "share_errors": "full"})
+        self.spec = make_spec(
+            {"job": "j", "task": task, "sites": ["mary"], "quorum": 1, "share_errors": "full", **fields}
+        )
         self.store.create(keys.spec("j"), write_spec(self.spec))
         self.broker.declare([rounds_queue("site.mary")])
 
@@ -151,3 +155,68 @@ def test_code_that_is_not_installed_is_named_and_not_run(place: Place) -> None:
     assert told.failure is not None
     assert "own.py" in told.failure.text
     assert "is not installed there" in told.failure.text
+
+
+def keeping(work: Work) -> Outcome:
+    work.state_output_path.write_bytes(b"control")
+    work.output_path.write_bytes(b"an update")
+    state = (work.state_output_path, 7, digest_file(work.state_output_path))
+    return Trained(work.output_path, 9, "0" * 64, 5, {}, state)
+
+
+def test_what_a_client_keeps_is_stored_before_its_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path, strategy={"name": "feddyn"})
+    create, order = place.store.create, []
+
+    def noted(key: str, *args: Any, **more: Any) -> bool:
+        order.append(key)
+        return create(key, *args, **more)
+
+    monkeypatch.setattr(place.store, "create", noted)
+    told = place.serve(Scripted(keeping), a_job(round=1, kind="train"))[0]
+    state = keys.client_state("j", "mary", 1, told.attempt)
+    assert order == [state, keys.update("j", 1, "site.mary", "mary", told.attempt)]
+    assert place.store.read(state) == b"control"
+
+
+def test_the_work_starts_from_the_state_that_the_round_job_names(tmp_path: Path) -> None:
+    place = Place(tmp_path, strategy={"name": "scaffold"})
+    key, server = keys.client_state("j", "mary", 1, "a1"), keys.optimizer("j", 1)
+    place.store.create(key, b"control")
+    place.store.create(server, b"the mean control")
+    named = {
+        "state": key,
+        "state_digest": digest_file(place.root / "store" / key),
+        "state_bytes": 7,
+        "server": server,
+        "server_digest": digest_file(place.root / "store" / server),
+        "server_bytes": 16,
+    }
+    training = Scripted(keeping)
+    place.serve(training, a_job(round=2, kind="train", **named))
+    (work,) = training.works
+    assert work.state_path is not None
+    assert work.server_path is not None
+    assert (work.state_path.read_bytes(), work.server_path.read_bytes()) == (b"control", b"the mean control")
+
+
+def test_a_state_of_other_bytes_than_named_fails_the_client_and_trains_nothing(tmp_path: Path) -> None:
+    place = Place(tmp_path, strategy={"name": "feddyn"})
+    key = keys.client_state("j", "mary", 1, "a1")
+    place.store.create(key, b"changed")
+    training = Scripted()
+    told = place.serve(training, a_job(round=2, kind="train", state=key, state_digest="1" * 64, state_bytes=7))[0]
+    assert told.outcome == "failed"
+    assert told.failure is not None
+    assert told.failure.error == "ObjectDamaged"
+
+
+def test_layers_that_stay_at_a_site_are_given_back_to_it_and_never_stored(tmp_path: Path) -> None:
+    place = Place(tmp_path, train={"rule": "fedbn"})
+    first = place.serve(Scripted(keeping), a_job(round=1, kind="train"))[0]
+    assert not list(place.store.list(keys.client_states("j")))
+    kept = tmp_path / "cache" / "personal" / "j" / "mary" / f"00001.{first.attempt}.safetensors"
+    key = keys.client_state("j", "mary", 1, first.attempt)
+    training = Scripted(keeping)
+    place.serve(training, a_job(round=2, kind="train", state=key, state_digest=digest_file(kept), state_bytes=7))
+    assert training.works[0].state_path == kept
