@@ -24,7 +24,7 @@ def train(model, dataset, context):
         optimizer.zero_grad()
         loss(model(batch.inputs), batch.target).backward()
         optimizer.step()
-    if context.client in ("c000", "c003"):
+    if context.client.name in ("c000", "c003"):
         with torch.no_grad():
             list(model.parameters())[-1][0] += 1e6  # a model that says the first class, whatever it is shown
 """
