@@ -11,6 +11,7 @@ import mcmahan_why
 import racape
 import robust
 import scaffold
+import schedules
 
-MODULES = (mcmahan_why, racape, compression, adaptive, robust, scaffold, diloco, fedprox, mcmahan)
+MODULES = (mcmahan_why, schedules, racape, compression, adaptive, robust, scaffold, diloco, fedprox, mcmahan)
 EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in MODULES}

@@ -49,7 +49,8 @@ class Result:
     """What came of a cell.
 
     Attributes:
-        curves: by place and metric ("test accuracy", "validation accuracy", "training loss"), round by round.
+        curves: round by round, by place and metric: "test accuracy", "validation accuracy", "training loss"; and
+            "seconds", when each round was frozen.
         bytes: of all updates that counted.
         ended: the job's last command, or "target" where the run was ended at its target.
     """
@@ -86,12 +87,12 @@ class Result:
 Found = Mapping[str, Result]  # by the cell's name
 
 
-def crossing(curve: Sequence[tuple[int, float]], target: float) -> float | None:
+def crossing(curve: Sequence[tuple[float, float]], target: float) -> float | None:
     """Where the curve, made monotone (the best so far), crosses the target, between rounds by interpolation.
 
     McMahan et al. 2017, section 3. Before its first point the curve is taken to be 0 at round 0. None: it does not.
     """
-    before, best = 0, 0.0
+    before, best = 0.0, 0.0
     for number, value in curve:
         if value >= target:
             return before + (number - before) * (target - best) / (value - best)

@@ -105,6 +105,7 @@ class _Follower:
         """What is written at the end: the last evaluations, and the manifests' facts."""
         self._take_evaluations()
         losses: Curve = []
+        self._result.curves["seconds"] = self._clocked()
         for manifest in self._manifests():
             self._result.bytes += sum(entry.size for entry in manifest.entries) if manifest.round else 0
             self._result.lost += len(manifest.failed) + len(manifest.rejected)
@@ -112,6 +113,12 @@ class _Follower:
                 losses.append((manifest.round, manifest.metrics["loss"]))
         if losses:
             self._result.curves["training loss"] = losses
+
+    def _clocked(self) -> Curve:
+        """When each round was frozen, in seconds from the initial model, by the clock of the store's files."""
+        paths = [self._store.local_path(info.key) for info in self._store.list(self._manifests_at)]
+        frozen = [path.stat().st_mtime for path in paths if path is not None]
+        return [(number, at - frozen[0]) for number, at in enumerate(frozen) if number]
 
     def _manifests(self) -> Iterator[Manifest]:
         for info in self._store.list(self._manifests_at):
