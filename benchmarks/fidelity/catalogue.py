@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import adaptive
+import asynchrony
 import compression
 import diloco
 import fedprox
@@ -13,5 +14,17 @@ import robust
 import scaffold
 import schedules
 
-MODULES = (mcmahan_why, schedules, racape, compression, adaptive, robust, scaffold, diloco, fedprox, mcmahan)
+MODULES = (
+    mcmahan_why,
+    schedules,
+    racape,
+    compression,
+    adaptive,
+    robust,
+    scaffold,
+    diloco,
+    asynchrony,
+    fedprox,
+    mcmahan,
+)
 EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in MODULES}

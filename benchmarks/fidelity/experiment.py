@@ -26,6 +26,7 @@ class Experiment:
         table: Markdown, from what was found; says what is still missing.
         draw: the curves, to a file.
         trainers: training processes that it needs, where their number is part of the experiment.
+        run_cell: runs one in another way, given the folder of the data; None: embedded.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Experiment:
     draw: Callable[[Size, Found, Path], None]
     trainers: int | None = None
     needs_mnist: bool = True
+    run_cell: Callable[[Cell, Path | None], Result] | None = None  # instead of an embedded run
 
 
 def place_of(experiment: Experiment, size: Size, out: Path) -> Path:

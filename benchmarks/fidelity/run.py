@@ -57,7 +57,8 @@ def _one(experiment, size, given) -> None:  # type: ignore[no-untyped-def]
         found = running.load(path)
     else:
         data = mnist_files.data_folder(given.data_dir) if experiment.needs_mnist else None
-        one = partial(run_cell, data_dir=data, trainers=experiment.trainers or given.trainers)
+        embedded = partial(run_cell, trainers=experiment.trainers or given.trainers)
+        one = partial(experiment.run_cell or embedded, data_dir=data)
         found = running.run(experiment, size, path, one, partial(print, flush=True), 60 * given.minutes)
     if found:
         table = experiment.table(size, found)
