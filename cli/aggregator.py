@@ -9,7 +9,7 @@ import click
 from . import options
 
 
-@click.group()
+@click.group(epilog="\b\nExamples:\n  warren aggregator start\n  warren aggregator list")
 def aggregator() -> None:
     """Start an aggregator, or list those that are there."""
 

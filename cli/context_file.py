@@ -68,7 +68,8 @@ def add_context(name: str, given: Mapping[str, str | None]) -> Path:
 def _setting(key: str, value: str) -> Any:
     if key not in _SECRET:
         if urlsplit(value).password:
-            raise UsageMistake(f"{key}: the address holds a password. Give it apart: --{key}-password file:PATH.")
+            apart = "--s3-access-key KEY --s3-secret-key" if key == "s3" else f"--{key}-password"
+            raise UsageMistake(f"{key}: the address holds a password. Give it apart: {apart} file:PATH.")
         return value
     how, colon, what = value.partition(":")
     if not colon or how not in ("file", "env", "command"):

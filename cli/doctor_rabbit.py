@@ -42,7 +42,7 @@ def rabbit_findings(addresses: Addresses, spec: JobSpec | None) -> Iterator[Find
         begun = time.monotonic()
         facts = broker.server()
         took = time.monotonic() - begun
-        yield from _version(addresses, facts, took)
+        yield version_finding(addresses, facts, took)
         queues = _queues(spec)
         yield from _queue_findings(broker, queues, spec)
     yield from _managed(addresses, spec, queues, _numbers(facts.get("version", "")))
@@ -53,16 +53,14 @@ def _queues(spec: JobSpec | None) -> list[str]:
     return [SUBMISSIONS, *(queue(source) for source in sources for queue in (rounds_queue, evaluations_queue))]
 
 
-def _version(addresses: Addresses, facts: Mapping[str, str], took: float) -> Iterator[Finding]:
+def version_finding(addresses: Addresses, facts: Mapping[str, str], took: float) -> Finding:
+    """Which broker answered, after how many seconds, and whether it is new enough."""
     said = f"{facts.get('product') or 'a broker'} {facts.get('version', '?')}"
     where = f"{without_secret(addresses.amqp)} ({1000 * took:.0f} ms)"
-    if _numbers(facts.get("version", "")) < VERSION_MIN:
-        oldest = ".".join(map(str, VERSION_MIN))
-        yield Finding(
-            "rabbitmq", "wrong", f"{said} at {where}", f"Take {oldest} or newer: older ones lose dead letters"
-        )
-    else:
-        yield Finding("rabbitmq", "ok", f"{said} at {where}")
+    if _numbers(facts.get("version", "")) >= VERSION_MIN:
+        return Finding("rabbitmq", "ok", f"{said} at {where}")
+    oldest = ".".join(map(str, VERSION_MIN))
+    return Finding("rabbitmq", "wrong", f"{said} at {where}", f"Take {oldest} or newer: older ones lose dead letters")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -39,6 +39,11 @@ def redis_findings(addresses: Addresses) -> Iterator[Finding]:
     yield from _memory(info)
     yield from _kept(info)
     yield from _leading(RedisLedger(client))
+    yield from skew_findings(skew)
+
+
+def skew_findings(skew: float) -> Iterator[Finding]:
+    """Redis's clock beside this machine's, in seconds ahead."""
     if abs(skew) > CLOCK_SECONDS_MAX:
         seen = f"its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
         yield Finding("redis", "note", seen, "Nothing is decided by comparing clocks, but set them for the logs' sake")

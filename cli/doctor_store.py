@@ -36,7 +36,7 @@ def store_findings(addresses: Addresses) -> Iterator[Finding]:
         yield Finding("store", "ok", f"{product} at {addresses.s3}, bucket {addresses.bucket} ({took:.0f} ms)")
         yield from _create_once(store)
         yield from _rules(requests)
-        yield from _clock(headers)
+        yield from clock_findings(headers)
 
 
 def _create_once(store: S3Store) -> Iterator[Finding]:
@@ -80,7 +80,8 @@ def _rules(requests: Requests) -> Iterator[Finding]:
             yield Finding("store", "wrong", f"lifecycle rule {name!r} deletes objects below {prefix or '/'!r}", change)
 
 
-def _clock(headers: Mapping[str, str]) -> Iterator[Finding]:
+def clock_findings(headers: Mapping[str, str]) -> Iterator[Finding]:
+    """The store's clock beside this machine's, by what it said with an answer."""
     try:
         skew = parsedate_to_datetime(str(headers.get("date", ""))).timestamp() - time.time()
     except (TypeError, ValueError):

@@ -14,6 +14,7 @@ from ..storage.ports import Ledger
 from .context import Addresses, resolve
 from .doctor_rabbit import rabbit_findings
 from .doctor_redis import redis_findings
+from .doctor_site import site_findings, site_of, site_rabbit_findings, site_redis_findings, site_store_findings
 from .doctor_store import store_findings
 from .findings import Finding, exit_code, show
 from .jobfile import span
@@ -26,6 +27,15 @@ def examine(given: Given, job: str | None, settings: Sequence[str], *, as_json: 
     """Print every finding. Returns the exit code. Raises UsageMistake, SpecInvalid."""
     spec = resolve_words(job, settings, ())[0] if job is not None else None
     addresses = resolve(given)
+    site = site_of(addresses)
+    findings = _as_site(addresses, spec, site) if site else _as_anybody(addresses, spec)
+    if spec is not None:
+        findings += job_findings(spec)
+    show(findings, as_json=as_json)
+    return exit_code(findings)
+
+
+def _as_anybody(addresses: Addresses, spec: JobSpec | None) -> list[Finding]:
     findings = [
         *_reached("rabbitmq", lambda: rabbit_findings(addresses, spec)),
         *_reached("redis", lambda: redis_findings(addresses)),
@@ -33,10 +43,16 @@ def examine(given: Given, job: str | None, settings: Sequence[str], *, as_json: 
     ]
     if not any(finding.server == "redis" and finding.level == "unreachable" for finding in findings):
         findings += _reached("services", lambda: service_findings(_ledger(addresses), spec))
-    if spec is not None:
-        findings += job_findings(spec)
-    show(findings, as_json=as_json)
-    return exit_code(findings)
+    return findings
+
+
+def _as_site(addresses: Addresses, spec: JobSpec | None, site: str) -> list[Finding]:
+    return [
+        *_reached("rabbitmq", lambda: site_rabbit_findings(addresses, site)),
+        *_reached("redis", lambda: site_redis_findings(addresses, site)),
+        *_reached("store", lambda: site_store_findings(addresses, site)),
+        *site_findings(site, spec),
+    ]
 
 
 def _ledger(addresses: Addresses) -> Ledger:

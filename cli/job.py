@@ -1,4 +1,4 @@
-"""`warren job`: list and show jobs; pause, resume and cancel them. What else it can stands beside."""
+"""`warren job`: list, show and command jobs, and what happened to them. What else it can stands beside."""
 
 from __future__ import annotations
 
@@ -48,6 +48,29 @@ def show(job: str, as_json: bool, store: Path | None, servers: options.Given) ->
 
     with open_view(servers, store) as view:
         print_job(view, find_job(view, job), as_json=as_json)
+
+
+@job.command(
+    epilog="\b\nExamples:\n  warren job logs @last\n  warren job logs lung-4f --tail 20\n"
+    "  warren job logs lung-4f --json | jq 'select(.event == \"rejected\")'"
+)
+@options.job
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last so many lines.")
+@options.as_json
+@options.store
+@options.servers
+def logs(job: str, tail: int | None, as_json: bool, store: Path | None, servers: options.Given) -> None:
+    """What happened to a job, a line each: rounds, who was left out and why, evaluations, commands.
+
+    It is read from the job's documents, with the times of those who wrote them (UTC). What is yet to come
+    `warren watch` shows; services write lines of their own where they run.
+    """
+    from .connect import open_view
+    from .job_logs import print_log
+    from .jobs import find_job
+
+    with open_view(servers, store) as view:
+        print_log(view, find_job(view, job), tail=tail, as_json=as_json)
 
 
 @job.command(epilog="\b\nExample:\n  warren job pause @last --reason 'disk is nearly full'")

@@ -11,7 +11,7 @@ from . import options
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
-@click.group()
+@click.group(epilog="\b\nExamples:\n  warren trainer start --accept-code\n  warren trainer list")
 def trainer() -> None:
     """Start a trainer, list or drain those that are there."""
 

@@ -162,6 +162,31 @@ def test_a_job_is_shown_with_its_rounds_failures_and_results(
     assert [one["round"] for one in facts["rounds"]] == [1, 2]  # type: ignore[attr-defined]
 
 
+def test_a_jobs_log_tells_what_happened_in_the_order_of_its_times(
+    finished: View, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = "lung-aaa111"
+    later = Control(command="resume", reason="mended", by="me@here", at="2026-03-01T10:00:09+00:00")
+    finished.store.create(keys.control(job, 2), write_document(later))
+    entry = Entry(client="c000", source="pool.default", attempt="a", digest=DIGEST, size=2500, examples=10)
+    late = {"frozen_at": "2026-03-01T10:00:05+00:00", "rejected": {"c002": "NaN in 'fc.bias'"}, "asked": 2}
+    document = Manifest(job=job, round=3, entries=(entry,), reason="deadline", seconds=1.5, **late)
+    finished.store.create(keys.manifest(job, 3), write_document(document))
+    finished.store.create(keys.manifest(job, 4), b"{")
+    assert call(["job", "logs", job, "--store", finished.place]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[-3:] == [
+        "2026-03-01 10:00:05  round 3  c002 rejected: NaN in 'fc.bias'",
+        "2026-03-01 10:00:05  round 3  frozen: 1 of 2 in, 1.5 s: deadline",
+        "2026-03-01 10:00:09  resumed by me@here: mended",
+    ]
+    assert any("round 2  evaluated: accuracy 0.96  loss 0.1 (held-out)" in line for line in told)
+    assert any("00004.json" in line for line in told), "a damaged document is named"
+    assert call(["job", "logs", job, "--store", finished.place, "--json", "--tail", "1"]) == 0
+    (last,) = lines(capsys)
+    assert (last["event"], last["at"]) == ("resume", later.at)
+
+
 def test_a_finished_job_is_watched_to_its_end(finished: View, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["watch", "lung-aaa", "--store", finished.place, "--json"]) == 0
     assert [one["event"] for one in lines(capsys)] == ["round", "round", "failed", "evaluation", "state"]
