@@ -37,7 +37,8 @@ def block(experiment: Experiment) -> str:
     of = f"{len(experiment.cells(size, found)) - left} of {len(experiment.cells(size, found))} cells of the {size} form"
     machine = json.loads(place.read_text())["machine"]
     spent = sum(result.seconds for result in found.values()) / 60
-    said = f"{of}, {spent:.0f} minutes; {machine['cores']} cores, {machine['cpu']}, {machine['at'][:10]}."
+    busy = f"others kept {machine['others_busy_percent']:.0f} % of it busy as the last run began"
+    said = f"{of}, {spent:.0f} minutes; {machine['cores']} cores, {machine['cpu']}, {machine['at'][:10]}; {busy}."
     picture = f"\n\n![{experiment.title}]({PICTURES}/{experiment.name}.png)"
     drawn = place.with_suffix(".png").exists()
     return f"{experiment.table(size, found)}\n\n{said}{picture if drawn else ''}"

@@ -40,7 +40,7 @@ REDUCERS: dict[str, dict[str, Any]] = {
     "nnm + trimmed-mean": {"name": "trimmed-mean", "f": True, "before": "nnm"},
 }
 ROUNDS: dict[Size, int] = {"smoke": 2, "short": 25, "full": 100}
-CLIENT_SECONDS = 0.025
+CLIENT_SECONDS = 0.015
 
 
 def possible(reducer: str, f: int) -> bool:
@@ -75,7 +75,7 @@ def cells(size: Size, found: Found) -> Sequence[Cell]:
     fs, reducers = FS, list(REDUCERS)
     if size == "smoke":
         fs, reducers = (4,), ["average", "krum"]
-    cost = 5 + rounds * (0.2 + CLIENTS * CLIENT_SECONDS)
+    cost = 3 + rounds * (0.1 + CLIENTS * CLIENT_SECONDS)
     return [
         Cell(name_of(reducer, attack, f, size), job(reducer, attack, f, rounds, 1), cost)
         for f in fs
