@@ -67,6 +67,7 @@ datasets: $(VENV)/.dev-installed
 bench: servers
 	$(BIN)/python benchmarks/round_overhead.py --short
 	$(BIN)/python benchmarks/control_path.py --short
+	$(BIN)/python benchmarks/virtual_clients.py --short
 
 fidelity: $(VENV)/.dev-installed
 	$(BIN)/python benchmarks/fidelity/run.py $(ARGS)

@@ -11,6 +11,7 @@ from typing import Any
 import control_path
 import report
 import round_overhead
+import virtual_clients
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 
@@ -41,6 +42,11 @@ def tuning(found: dict[str, Any]) -> str:
     return report.table(("rate", *(f"after {number} rounds" for number in found["rounds"])), rows)
 
 
+def virtual(found: dict[str, Any]) -> str:
+    row = found["rows"][-1]
+    return f"{virtual_clients.as_table(found['rows'])}\n\n{_measured(row)}"
+
+
 def _measured(found: dict[str, Any]) -> str:
     about = found["machine"]
     busy = f"others kept {about['others_busy_percent']:.0f} % of the machine busy before it began"
@@ -50,6 +56,7 @@ def _measured(found: dict[str, Any]) -> str:
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "round_overhead": rounds,
     "control_path": control,
+    "virtual_clients": virtual,
     "mnist_2nn": mnist,
     "mnist_2nn_tuning": tuning,
 }

@@ -50,6 +50,7 @@ def job(method: str, steps: int, inner: int) -> dict[str, Any]:
 
 
 METHODS = ("synchronous", "DiLoCo", "averaging")
+LABELS = {} if KEEPS_MOMENTS else {"DiLoCo": "DiLoCo's outer step, fresh AdamW moments each round"}
 
 
 def name_of(method: str, size: Size) -> str:
@@ -72,7 +73,8 @@ def table(size: Size, found: Found) -> str:
         if result is None:
             lines.append([method, "not run", "", ""])
             continue
-        lines.append([method, f"{STEPS[size]:,}", f"{result.bytes / 1e6:,.1f}", f"{result.last('test loss'):.3f}"])
+        name = LABELS.get(method, method)
+        lines.append([name, f"{STEPS[size]:,}", f"{result.bytes / 1e6:,.1f}", f"{result.last('test loss'):.3f}"])
     return report.table(("", "steps of each worker", "MB sent by the workers", "loss on held-out text, nats"), lines)
 
 
