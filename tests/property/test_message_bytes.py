@@ -56,6 +56,10 @@ completions = st.builds(
     size=counts,
     examples=counts,
     metrics=metrics,
+    counts=st.dictionaries(
+        words, st.lists(st.integers(0, 1 << 53) | st.floats(allow_nan=False), max_size=8), max_size=8
+    ),
+    counted=st.lists(words, max_size=5).map(tuple),
     failure=st.none() | failures,
     trainer=words,
 )
