@@ -7,7 +7,7 @@ item alone, of each update, of the model and of the optimizer's state; so ranges
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import torch
 from ..storage.documents import Entry, Manifest
 from ..storage.job import JobSpec
 from ..storage.range_file import RangeFile
+from ..storage.rules import BESIDE, rule_of
 from ..storage.tensors import FLOATING, Form, Header, Written
 from ..storage.torch_tensors import DTYPE_NAMES, bytes_of
 from .checkpoint import Start, check_finite, gather, state_header, step
@@ -52,7 +53,8 @@ class Mean:
         if spec.dtype not in FLOATING:
             return read_piece(updates.sources[0], piece)
         total = torch.zeros(piece.items, dtype=updates.result_dtype(spec))
-        weights = [exact(weight, total.dtype) for weight in self._weights]
+        even = piece.name.startswith(BESIDE)  # counts once for each update, as `Fold` has it
+        weights = [1.0 if even else exact(weight, total.dtype) for weight in self._weights]
         whole_weight = 0.0
         for weight in weights:
             whole_weight += weight
@@ -132,7 +134,7 @@ def write_ranges(
         return _copy_first(open_update(manifest.entries[0]), out, bytes_max), None
     base = FileSource(base_path)
     layout = read_layout(base.header, checkpoint=True)
-    updates = gather(spec, manifest, base, layout.of_update(), open_update)
+    updates = gather(spec, manifest, base, layout.of_update(rule_of(spec).sends), open_update)
     header = state_header(spec, optimizer_path)
     state = FileSource(optimizer_path, header) if optimizer_path is not None and header is not None else None
     combined: Combined
@@ -175,7 +177,17 @@ def _write(round: Round, out: Path, state_out: Path, bytes_max: int) -> tuple[Wr
 def _step(round: Round, run: Sequence[Piece]) -> tuple[Tensors, Tensors]:
     shared = [piece for piece in run if piece.name not in round.layout.local]
     combined = {piece.name: _shaped(round, piece, round.combined.piece(piece)) for piece in shared}
+    for name, piece in _beside(round, shared):
+        combined[name] = _shaped(round, piece, round.combined.piece(replace(piece, name=name)))
     return _apply(round, run, combined)
+
+
+def _beside(round: Round, shared: Sequence[Piece]) -> Iterator[tuple[str, Piece]]:
+    """What updates carry beside the trained ones of these pieces: its name, and the piece that it is beside."""
+    for group in rule_of(round.spec).sends:
+        yield from (
+            (f"{BESIDE}{group}/{piece.name}", piece) for piece in shared if piece.name in round.layout.trainable
+        )
 
 
 def _apply(round: Round, run: Sequence[Piece], combined: Tensors) -> tuple[Tensors, Tensors]:
@@ -214,6 +226,7 @@ def _state_rows(round: Round) -> list[Form]:
         spec = round.layout.tensors[piece.name]
         now = read_piece(round.base, piece).to(torch.float64 if wide or spec.dtype == "F64" else torch.float32)
         still[piece.name] = _shaped(round, piece, now if round.spec.update == "weights" else torch.zeros_like(now))
+    still |= {name: torch.zeros_like(still[piece.name]) for name, piece in _beside(round, run)}
     state, _ = _apply(round, run, still)
     shapes = {key: round.layout.tensors[_parameter(key)].shape if tensor.dim() else () for key, tensor in state.items()}
     return [(key, DTYPE_NAMES[tensor.dtype], shapes[key]) for key, tensor in state.items()]

@@ -23,7 +23,9 @@ STRATEGIES: dict[str, dict[str, Option]] = {
 
 # Whose step of an item looks at that item alone, and whose state is `<what>/<parameter>` (a tensor of its shape,
 # or a number): a model of any size goes through them range by range. All of TORCH below are such.
-ELEMENTWISE = frozenset(("fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "fednova", "feddyn", "qfedavg"))
+ELEMENTWISE = frozenset(
+    ("fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "scaffold", "fednova", "feddyn", "qfedavg")
+)
 
 _LR = {"lr": rate(None)}
 _PLAIN = _LR | {"weight_decay": Option(0.0)}

@@ -33,7 +33,15 @@ pytestmark = pytest.mark.services
 
 A, B = "site-a", "site-b"
 JOB = "lung-4"
-JOB_FILE = 'task = "synthetic"\nsites = ["site-a", "site-b"]\nrounds = 2\nquorum = 2\ndeadline = "2m"\n'
+# SCAFFOLD asks for all that a site may do: something is kept for each client, and clients are given the server's state.
+JOB_FILE = """task = "synthetic"
+sites = ["site-a", "site-b"]
+rounds = 2
+quorum = 2
+deadline = "2m"
+[strategy]
+name = "scaffold"
+"""
 
 
 class House:

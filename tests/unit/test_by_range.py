@@ -60,11 +60,13 @@ def tensors(seed: int) -> dict[str, torch.Tensor]:
 class Rounds:
     """Two rounds' files: what each starts from and is made of. Both ways of folding write from the same."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sends: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.entries, self.paths = [], {}
         for client in range(CLIENTS):
-            written = save(folder / f"c{client}", tensors(client), SAID)
+            made = tensors(client)
+            made |= {f"warren/{group}/{name}": tensors(50 + client)[name] for group in sends for name in TRAINED}
+            written = save(folder / f"c{client}", made, SAID)
             entry = Entry(
                 client=f"c{client}",
                 source="pool.p",
@@ -126,14 +128,16 @@ OPTIONS: dict[str, dict[str, Any]] = {name: {"lr": 0.5} for name in TORCH} | {
     "adam amsgrad": {"lr": 0.5, "amsgrad": True},
     "fedadam in float64": {"accumulate": "float64"},
 }
+SENDING = {"scaffold": ("dc",)}
 WHOLE_ONLY = {name for name in STRATEGIES if name not in ELEMENTWISE}
 
 
 @pytest.mark.parametrize("case", [*(name for name in STRATEGIES if name not in WHOLE_ONLY), *OPTIONS])
 @pytest.mark.parametrize("update", ["weights", "delta"])
 def test_each_server_optimizer_gives_the_bytes_of_the_whole_fold(
-    rounds: Rounds, small: None, case: str, update: str
+    tmp_path: Path, small: None, case: str, update: str
 ) -> None:
+    rounds = Rounds(tmp_path, SENDING.get(case, ()))
     rounds.agree(spec(update, case.split()[0], **OPTIONS.get(case, {})))
 
 
