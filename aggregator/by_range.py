@@ -88,10 +88,10 @@ def needs_ranges(spec: JobSpec, model: Header, memory_limit: int) -> bool:
 
 
 def whole_bytes(spec: JobSpec, model: Header) -> int:
-    """What folding a model whole takes: sum, model and the strategy's state, each once."""
+    """What folding a model whole takes: sums, model and the strategy's state, each once."""
     wide = 8 if accumulates_double(spec) else 4
     items = sum(items_of(tensor) for tensor in model.tensors.values() if tensor.dtype in FLOATING)
-    return model.size + items * wide * (2 + STATES.get(spec.strategy.name, STATES_MAX))
+    return model.size + items * wide * (2 + len(rule_of(spec).sends) + STATES.get(spec.strategy.name, STATES_MAX))
 
 
 def ranges(layout: Layout, bytes_max: int, *, double: bool = False) -> Iterator[tuple[Piece, ...]]:
