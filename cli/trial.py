@@ -14,15 +14,17 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from ..storage.job import JobSpec
+from ..storage.rules import rule_name, rule_of
 from ..storage.torch_tensors import save
 from ..trainer.batches import Batch, Batches, Placing, length, split
 from ..trainer.errors import NeedsGpu
 from ..trainer.evaluate import evaluate
-from ..trainer.layout import layout_of
+from ..trainer.layout import layout_of, shared_part
 from ..trainer.local import Setting, gradient, train_own, train_weights
 from ..trainer.losses import checked_loss, default_loss
 from ..trainer.optimizers import spare_the_compiler
 from ..trainer.process_child import choose_device
+from ..trainer.rules.personal import local_names
 from ..trainer.seeds import seed_of
 from ..trainer.task import Client, load_task
 from ..trainer.task_calls import build_model, client_data, held_out_data, wanted_metrics
@@ -100,7 +102,8 @@ class Trial:
         model = build_model(self._task, self._spec.params, self._spec.data)
         if self._spec.train.precision == "fp64":
             model.double()
-        layout_of(model)  # lazy parameters and tensors that no update can carry are named here
+        layout = layout_of(model)  # lazy parameters and tensors that no update can carry are named here
+        local_names(model, layout, self._spec.train)  # and layers that can't stay with the client
         return model.to(self._device)
 
     def _client(self, index: int) -> Client:
@@ -154,6 +157,8 @@ class Trial:
 
     def _step(self, model: nn.Module, dataset: Dataset[Any], setting: Setting, client: Client) -> None:
         own = self._task.function("train")
+        if own is not None and rule_of(self._spec).ours:
+            raise self._task.mistake(f"train() of a task's own can't follow {rule_name(self._spec)}", own)
         if self._spec.update == "gradients":
             if own is not None:
                 raise self._task.mistake('train() makes weights: set update = "weights" or "delta"', own)
@@ -175,8 +180,11 @@ class Trial:
     def _bytes(self, model: nn.Module) -> int:
         """The size of an update's file: of each kind the same, without its own facts, which are below 2 kB."""
         layout = layout_of(model)
+        layout = shared_part(layout, local_names(model, layout, self._spec.train))
+        sends = rule_of(self._spec).sends
+        beside = {f"{group} {name}": layout.state[name] for group in sends for name in layout.trainable}
         with tempfile.TemporaryDirectory(prefix="warren-") as folder:
-            return save(Path(folder) / "update.safetensors", dict(layout.state), layout.metadata()).size
+            return save(Path(folder) / "update.safetensors", {**layout.state, **beside}, layout.metadata()).size
 
 
 def _seed(seed: int) -> None:

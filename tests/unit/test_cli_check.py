@@ -60,6 +60,25 @@ def test_every_kind_of_update_is_tried(task: Path, capsys: pytest.CaptureFixture
     assert seen(capsys, "mine.py", "--set", words[0])["parameters"] == 23
 
 
+def test_an_update_is_as_large_as_its_algorithm_makes_it(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = seen(capsys, "mine.py", "-P", "hidden=1000")["update_bytes"]
+    scaffold = seen(capsys, "mine.py", "-P", "hidden=1000", "--set", "strategy.name=scaffold")["update_bytes"]
+    personal = seen(capsys, "mine.py", "-P", "hidden=1000", "--set", 'train.local=["2.*"]')["update_bytes"]
+    assert 1.9 * plain < scaffold < 2.1 * plain
+    assert personal < 0.8 * plain
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("train.rule=fedbn", "no BatchNorm layer"), ('train.local=["heat.*"]', "'heat.*' names no tensor")],
+)
+def test_layers_that_can_not_stay_with_the_client_are_named(
+    task: Path, capsys: pytest.CaptureFixture[str], setting: str, words: str
+) -> None:
+    assert call(["check", "mine.py", "--set", setting]) != 0
+    assert words in capsys.readouterr().err
+
+
 def test_a_loop_of_the_tasks_own_is_tried_too(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = "def train(model, dataset, context):", "    for batch in context.batches(dataset):"
     task.write_text("\n".join([TASK.rstrip(), *lines, "        raise OSError(batch.count)", ""]))
