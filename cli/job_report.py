@@ -156,7 +156,7 @@ def _print_spread(status: JobStatus) -> None:
     last = status.last_evaluation
     if last is None or not any(spread.clients > 1 for spread in last.spread.values()):
         return
-    header = [f"clients, {last.round}", "min", "q1", "median", "q3", "max", "std", "worst tenth"]
+    header = ["over clients", "min", "q1", "median", "q3", "max", "std", "worst tenth"]
     rows = [
         [name, *(f"{getattr(spread, part):.3g}" for part in SPREAD), spread.worst]
         for name, spread in last.spread.items()

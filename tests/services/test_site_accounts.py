@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,24 +13,20 @@ import pytest
 import redis
 from minio import Minio
 from minio.error import S3Error
-from servers.rabbit import RabbitServer
-from servers.s3_server import MinioServer, SeaweedServer
-from services.fleet import Fleet
 from services.member import WARREN
+from services.sites import A, B, House
 
 from warren.broker.declaring import declare_missing
 from warren.broker.errors import BrokerRefused
 from warren.broker.ports import Outgoing
 from warren.broker.rabbit import RabbitBroker
 from warren.broker.topology import DEAD_LETTERS, SUBMISSIONS, evaluations_queue, rounds_queue
-from warren.cli.admin_rabbit import API_VARIABLE
 from warren.storage import keys
 from warren.storage.errors import StorageRefused
 from warren.storage.s3 import S3Address, S3Store
 
 pytestmark = pytest.mark.services
 
-A, B = "site-a", "site-b"
 JOB = "lung-4"
 # SCAFFOLD asks for all that a site may do: something is kept for each client, and clients are given the server's state.
 JOB_FILE = """task = "synthetic"
@@ -44,28 +39,6 @@ name = "scaffold"
 """
 
 
-class House:
-    """A fleet's servers with accounts for two sites on them."""
-
-    def __init__(self, fleet: Fleet, api: str) -> None:
-        self.fleet = fleet
-        self.environment = {**fleet.environment, API_VARIABLE: api}
-        self.bundles = {site: self.warren_site("add", site) for site in (A, B)}
-
-    def warren_site(self, *words: str, code: int = 0) -> dict[str, str]:
-        done = subprocess.run(
-            [str(WARREN), "site", *words], env=self.environment, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-
-    def listed(self) -> str:
-        done = subprocess.run(
-            [str(WARREN), "site", "list"], env=self.environment, capture_output=True, text=True, timeout=60, check=True
-        )
-        return done.stdout
-
-
 @dataclass
 class Site:
     """Site A's own connections."""
@@ -75,16 +48,6 @@ class Site:
     redis: redis.Redis
     minio: Minio
     bucket: str
-
-
-@pytest.fixture(scope="module")
-def house(fleet: Fleet, rabbit: RabbitServer, s3_server: MinioServer | SeaweedServer) -> Iterator[House]:
-    if isinstance(s3_server, SeaweedServer):
-        pytest.skip("accounts of sites need MinIO's admin API, and only SeaweedFS is to be had here")
-    made = House(fleet, f"http://127.0.0.1:{rabbit.api_port}")
-    yield made
-    for site in (A, B):
-        subprocess.run([str(WARREN), "site", "revoke", site], env=made.environment, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -133,53 +96,6 @@ def test_a_site_takes_from_its_own_queues_and_tells_on_its_own_stream(site: Site
     assert site.redis.set(f"warren:presence:trainer:site.{A}.one", "{}", ex=5)
     assert site.redis.hgetall(f"warren:progress:{JOB}") == {}
     assert site.redis.time()
-
-
-def doctor(bundle: dict[str, str], *words: str) -> tuple[int, list[dict[str, str]]]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WARREN_")}
-    done = subprocess.run(
-        [str(WARREN), "doctor", *words, "--json"],
-        env={**environment, **bundle, "WARREN_CONFIG": os.devnull},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def seen_as(found: list[dict[str, str]], *levels: str) -> str:
-    return " | ".join(f"{one['server']}: {one['seen']} -> {one['change']}" for one in found if one["level"] in levels)
-
-
-def test_a_sites_doctor_finds_nothing_wrong_and_says_what_it_may_not_see(house: House) -> None:
-    code, found = doctor(house.bundles[A])
-    assert (code, seen_as(found, "wrong", "unreachable")) == (0, "")
-    said = seen_as(found, "ok")
-    assert f"rabbitmq: rounds.v1.site.{A}: 0 round jobs wait" in said
-    assert "a trainer of this site may say that it is there" in said
-    assert f"the updates of site {A} may be listed" in said
-    assert f"this is the account of site {A}" in seen_as(found, "note")
-
-
-def test_a_sites_doctor_names_the_server_whose_credentials_are_wrong(house: House) -> None:
-    bundle = house.bundles[A]
-    wrong = {
-        "rabbitmq": ("WARREN_AMQP", bundle["WARREN_AMQP"].replace("@", "x@")),
-        "redis": ("WARREN_REDIS", bundle["WARREN_REDIS"].replace("@", "x@")),
-        "store": ("WARREN_S3_SECRET_KEY", "another"),
-    }
-    for server, (name, value) in wrong.items():
-        code, found = doctor({**bundle, name: value})
-        assert code == 4
-        assert [one["server"] for one in found if one["level"] == "unreachable"] == [server]
-        assert value not in str(found)
-
-
-def test_a_sites_doctor_says_when_a_job_does_not_ask_the_site(house: House) -> None:
-    code, found = doctor(house.bundles[A], "synthetic")
-    assert code == 1
-    assert f"site: the job asks pool default, not site {A}" in seen_as(found, "wrong")
 
 
 STORE_REFUSALS: dict[str, Callable[[S3Store], object]] = {
