@@ -8,10 +8,10 @@ from typing import Any
 from ..broker.messages import SET_ASIDE_MAX, RoundJob, encode
 from ..broker.ports import Outgoing
 from ..broker.topology import rounds_queue
-from ..storage.documents import Base, Control, Manifest, Plan
+from ..storage.documents import Base, Control, Entry, Manifest, Plan
 from ..storage.errors import ObjectDamaged, ObjectMissing
 from ..storage.job import JobSpec
-from .account import account_for
+from .account import account_for, round_to_ms
 from .client_states import ClientStates
 from .events import (
     Answers,
@@ -70,6 +70,7 @@ class Carrier:
         self._started = patiently(house.ledger.now)
         self._index = {name: index for index, name in enumerate(spec.client_names)}
         self._published = 0
+        self._asked_at: dict[str, float] = {}  # where work is balanced
 
     def carry_out(self, effect: Effect, round: Round) -> list[Event]:
         """Do it, however long the servers take; what came of it. Raises Abandoned."""
@@ -82,6 +83,8 @@ class Carrier:
 
     def _publish(self, effect: Publish, round: Round) -> list[Event]:
         messages = [self._round_job(client, effect.again) for client in effect.clients]
+        if self._spec.balance.balances:
+            self._asked_at |= dict.fromkeys(effect.clients, self._patiently(self._house.ledger.now))
         for start in range(0, len(messages), PUBLISH_BATCH):
             self._patiently(self._send, messages[start : start + PUBLISH_BATCH])
         return []
@@ -100,6 +103,7 @@ class Carrier:
             **named("base", self.plan.base),
             **named("state", self._states.of(client, self.plan.round - 1)),
             **named("server", self.plan.server),
+            share=self.plan.shares.get(client),
             publication=f"{self._house.nonce[:40]}-{self._published}",
             again=again,
             set_aside=self._receipts.set_aside(client)[-SET_ASIDE_MAX:],
@@ -122,10 +126,17 @@ class Carrier:
 
     def _freeze(self, effect: Freeze, round: Round) -> list[Event]:
         seconds = self._patiently(self._house.ledger.now) - self._started
-        entries = tuple(self._receipts.entries[client] for client in effect.clients)
+        entries = tuple(self._timed(self._receipts.entries[client]) for client in effect.clients)
         mine = account_for(self._house, self._spec, self.plan, round, entries, effect.reason, seconds)
         self.manifest = self._patiently(self._record.freeze, mine)
         return [Frozen(tuple(entry.client for entry in self.manifest.entries))]
+
+    def _timed(self, entry: Entry) -> Entry:
+        """With its round-trip, where that was measured: the next round's work follows from it."""
+        asked, came = self._asked_at.get(entry.client), self._receipts.came_at.get(entry.client)
+        if asked is None or came is None:
+            return entry
+        return entry.model_copy(update={"took": round_to_ms(max(0.0, came - asked))})
 
     def _write(self, effect: Write, round: Round) -> list[Event]:
         assert self.manifest is not None

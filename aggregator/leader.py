@@ -11,6 +11,7 @@ from ..storage.documents import Control, Manifest, Plan
 from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError
 from ..storage.job import JobSpec
 from ..storage.rules import rule_of
+from .balancing import next_shares
 from .carrying import Carrier, write_checkpoint
 from .client_states import ClientStates, states_in
 from .conclusion import Conclusion
@@ -163,8 +164,17 @@ class Leader:
         base = self._patiently(self._house.numbers.base, self._spec.job, number - 1) if number else None
         hears = number and rule_of(self._spec).hears
         server = self._patiently(self._house.numbers.server, self._spec.job, number - 1) if hears else None
-        plan, ours = self._patiently(self._record.settle_plan, first_plan(self._spec, number, base, server))
+        first = self._balanced(first_plan(self._spec, number, base, server))
+        plan, ours = self._patiently(self._record.settle_plan, first)
         return (plan, True) if ours else (self._patiently(self._record.last_plan, number) or plan, False)
+
+    def _balanced(self, plan: Plan) -> Plan:
+        """With each client's share of work, as it follows from the round before."""
+        before = plan.round - 1
+        if not self._spec.balance.balances or before < 1:
+            return plan
+        last, manifest = self._patiently(self._record.last_plan, before), self._patiently(self._record.manifest, before)
+        return plan if last is None else plan.model_copy(update={"shares": next_shares(self._spec, last, manifest)})
 
     def _opened(self, plan: Plan, fresh: bool) -> Opened:
         if fresh:

@@ -26,6 +26,7 @@ class Receipts:
     patiently: Patience
     order: tuple[str, ...] = ()  # all clients asked, in client order; see `ask`
     entries: dict[str, Entry] = field(default_factory=dict)  # client -> its first valid update
+    came_at: dict[str, float] = field(default_factory=dict)  # client -> when, where work is balanced
     _answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     _asked: frozenset[str] = frozenset()
 
@@ -95,4 +96,6 @@ class Receipts:
     def _keep(self, name: UpdateName, entry: Entry) -> None:
         """This update is the client's: it may be folded ahead."""
         self.entries[name.client] = entry
+        if self.spec.balance.balances:
+            self.came_at[name.client] = self.patiently(self.house.ledger.now)
         self.house.numbers.offer(self.spec, self.round, entry, self.order)

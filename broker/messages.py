@@ -71,6 +71,7 @@ class RoundJob(_Message):
     server: Annotated[str, Field(max_length=512)] | None = None
     server_digest: Digest | None = None
     server_bytes: Count = 0
+    share: Annotated[float, Field(gt=0, le=100)] | None = None  # of the job's local work; None: all of it
     publication: Name = "0"
     again: bool = False
     set_aside: Annotated[tuple[Name, ...], Field(strict=False, max_length=SET_ASIDE_MAX)] = ()  # a list on the wire

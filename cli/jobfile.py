@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..aggregator.strategies.checking import check as check_strategy
+from ..storage.balance import BalanceSpec
 from ..storage.compress import CompressSpec
 from ..storage.errors import SpecInvalid
 from ..storage.job import EvaluateSpec, JobSpec, ReducerSpec, StrategySpec, TrainSpec, make_spec, seconds
@@ -32,6 +33,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "train": tuple(TrainSpec.model_fields),
     "evaluate": tuple(_SPANS.get(name, name) for name in EvaluateSpec.model_fields),
     "schedule": tuple(ScheduleSpec.model_fields),
+    "balance": tuple(BalanceSpec.model_fields),
     "compress": tuple(CompressSpec.model_fields),
     "track": tuple(TrackSpec.model_fields),
 }

@@ -35,6 +35,7 @@ class Plan(_Document):
     wanted: Annotated[int, Field(ge=1)]  # n: the round may close at the n-th valid update
     quorum: Annotated[int, Field(ge=1)]
     base: Base | None = None
+    shares: dict[Name, float] = Field(default_factory=dict)  # of local work, where not all of it
     # Asynchronous schedules, where `round` is the version to be made and `clients` are all who are out:
     bases: dict[Name, int] = Field(default_factory=dict)  # the version each started from, if not the last
     clocks: dict[Name, int] = Field(default_factory=dict)  # ssp: how many updates of each have counted
@@ -52,6 +53,7 @@ class Entry(_Document):
     examples: Annotated[int, Field(ge=0)]
     metrics: Metrics = Field(default_factory=dict)
     facts: dict[str, str] = Field(default_factory=dict)  # torch build, CPU capability, threads, seconds
+    took: float | None = None  # seconds from asking to its arrival, where work is balanced
     base: Annotated[int, Field(ge=0)] | None = None  # the version it started from, if not the round's own start
     terms: Metrics = Field(default_factory=dict)  # numbers that the algorithm's formula takes from each client
     state: Digest | None = None  # of what the client keeps from this update to its next, where it keeps anything

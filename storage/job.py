@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .balance import BalanceSpec
+from .balance import check as check_balance
 from .compress import CompressSpec
 from .counting import family, no_such_metric
 from .errors import ObjectDamaged, SpecInvalid
@@ -146,6 +148,7 @@ class JobSpec(_Section):
     reducer: ReducerSpec = ReducerSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     schedule: ScheduleSpec = ScheduleSpec()
+    balance: BalanceSpec = BalanceSpec()
     compress: CompressSpec = CompressSpec()
     track: TrackSpec = TrackSpec()
     params: Options = Field(default_factory=dict)  # arguments of the task's model()
@@ -221,6 +224,7 @@ class JobSpec(_Section):
             )
         keep_rule(self.keep_checkpoints)
         check(self.schedule, self)
+        check_balance(self.balance, self)
         return self
 
 

@@ -114,6 +114,15 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+def portion(train: TrainSpec, examples: int, share: float | None) -> TrainSpec:
+    """The job's local work times a client's share of it, in steps; at least one."""
+    if share is None:
+        return train
+    batches = -(-examples // train.batch_size) if train.batch_size else 1
+    whole = train.steps or train.epochs * max(1, batches)
+    return train.model_copy(update={"steps": max(1, round(share * whole))})
+
+
 def batches_of(dataset: Dataset[Any], setting: Setting) -> Iterator[Batch]:
     """So many epochs or steps of batches; each epoch in an order of its own."""
     train = setting.train

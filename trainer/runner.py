@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -14,13 +15,13 @@ import torch
 
 from ..storage.rules import BESIDE, rule_name
 from ..storage.torch_tensors import map_file, save
-from .batches import split
+from .batches import length, split
 from .errors import NeedsGpu, TaskError
 from .evaluate import evaluate
 from .kept import MODELS_KEPT, TASKS_KEPT, Kept, KeptData, KeptModel, Shares
 from .layout import Layout, shared_part
 from .lesson import Lesson, kept_tensors, seed_all
-from .local import Learned, Setting
+from .local import Learned, Setting, portion
 from .losses import checked_loss, default_loss
 from .packed import save_packed
 from .rules.personal import local_names, own, put, taken
@@ -80,6 +81,7 @@ class Runner:
         local = local_names(model.module, model.layout, work.spec.train)
         kept = kept_tensors(work)
         setting = self._setting(work, task, keep_going)
+        setting = replace(setting, train=portion(setting.train, length(dataset), work.share))
         lesson = Lesson(work, task, client, model, base, kept, dataset, setting)
         state = lesson.train_beside()
         put(model.layout, own(kept) if local else {})

@@ -38,6 +38,7 @@ class Work:
     held_out: bool = False
     state_path: Path | None = None  # what the client kept
     server_path: Path | None = None  # what the strategy keeps beside the checkpoint
+    share: float | None = None  # of the job's local work; None: all of it
 
     @property
     def state_output_path(self) -> Path:
@@ -125,6 +126,7 @@ def write_work(number: int, work: Work) -> bytes:
         "held_out": work.held_out,
         "state_path": None if work.state_path is None else str(work.state_path),
         "server_path": None if work.server_path is None else str(work.server_path),
+        "share": work.share,
     }
     return json.dumps({"number": number, "work": fields}).encode()
 

@@ -237,6 +237,7 @@ class Worker:
             base_path=self._checkpoints.path(job),
             output_path=self._output,
             held_out=job.kind == "test",
+            share=job.share,
             state_path=self._states.path(job, spec),
             server_path=self._states.server(job),
         )

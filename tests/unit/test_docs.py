@@ -19,6 +19,7 @@ from warren.broker import messages
 from warren.cli import context
 from warren.cli.jobfile import FREE, SECTIONS, as_job_file, resolve_job, start_draft
 from warren.cli.main import cli
+from warren.storage.balance import BalanceSpec
 from warren.storage.compress import CompressSpec
 from warren.storage.job import EvaluateSpec, JobSpec, ReducerSpec, StrategySpec, TrainSpec
 from warren.storage.schedule import ScheduleSpec
@@ -79,6 +80,7 @@ def job_file_defaults() -> dict[str, str]:
         "reducer.": ReducerSpec,
         "evaluate.": EvaluateSpec,
         "schedule.": ScheduleSpec,
+        "balance.": BalanceSpec,
         "compress.": CompressSpec,
         "track.": TrackSpec,
     }
