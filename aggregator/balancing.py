@@ -5,7 +5,7 @@ T    the target, a share of the deadline
 r    its round-trip in the round before, from asking to its update's arrival, by the ledger's clock
 c    the part of r that training took, by the trainer's word; between 0 and r
 
-aimd      w + increase where r <= T, else w decrease             (Chiu and Jain 1989; Racape et al. 2020 for rounds)
+aimd      w + increase where r <= T, else w decrease             (Chiu and Jain 1989; for rounds Racape et al.)
 deadline  w (T - (r - c)) / c: the share with which the answer comes at T, if speed and the way stay as they were
 
 Who gave no answer by the deadline was late: half of what it had in `deadline`. Who failed or was rejected keeps its
