@@ -220,7 +220,8 @@ def _launch(arguments: tuple[str, Path | None, Path | None]) -> _Child:
 def _child_main(connection: Connection, device: str, data_dir: Path | None, data_loader: Path | None) -> None:
     from .process_child import serve  # here, as it imports torch
 
-    serve(connection, device, data_dir, data_loader)
+    with contextlib.suppress(BrokenPipeError):  # the trainer went while this worked: nobody waits for the answer
+        serve(connection, device, data_dir, data_loader)
     os._exit(0)  # some libraries complain of leaks when a process that used them ends in order
 
 
