@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..storage.job import JobSpec, keep_rule
 from ..storage.rules import kept_at_site, rule_of
+from .collecting import SWEEP_VERSIONS
 from .retention import LATEST
 
 STATES = {  # models' worth of float32
@@ -46,6 +47,8 @@ class Most:
 
 def most_held(spec: JobSpec) -> Most:
     """The bound for a job. Attempts that do not count come on top, until they are collected."""
+    if spec.schedule.asynchronous:
+        return _most_flowing(spec)
     rounds = min(spec.keep_updates + IN_HAND, spec.rounds)
     asked = len(spec.client_names) if spec.below_quorum == "resample" else spec.asked
     first = (len(spec.sites) or 1) if rounds == spec.rounds else 0
@@ -55,6 +58,16 @@ def most_held(spec: JobSpec) -> Most:
     by_clients = asked * rounds + len(spec.client_names) if in_store else 0
     states = STATES.get(spec.strategy.name, STATES_MAX) * kept
     return Most(asked * rounds + first, kept + DERIVED, states, by_clients, len(rule.sends))
+
+
+def _most_flowing(spec: JobSpec) -> Most:
+    """Of versions: what counted in those kept, one update of each client that counts in none yet, and their starts."""
+    clients = len(spec.client_names)
+    takes = {"fedasync": 1, "fedbuff": spec.schedule.buffer}.get(spec.schedule.kind, clients)
+    updates = takes * min(spec.keep_updates + IN_HAND, spec.rounds) + clients + (len(spec.sites) or 1)
+    starts = 0 if spec.keep_checkpoints == "all" else clients + SWEEP_VERSIONS
+    kept = min(spec.rounds + 1, _checkpoints(spec) + starts)
+    return Most(updates, kept + DERIVED, STATES.get(spec.strategy.name, STATES_MAX) * kept)
 
 
 def still_to_come(spec: JobSpec, committed: int) -> int:

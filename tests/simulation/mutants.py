@@ -11,6 +11,7 @@ from typing import Any
 from simulation.fake_bytes import read_update_bytes
 from simulation.fake_store import StorePort
 from simulation.fake_work import FakeNumbers, entry_of, update_key
+from simulation.flow_mutants import FLOW_MUTANTS
 from simulation.mutants_of_states import (
     Patch,
     states_before_updates,
@@ -40,6 +41,7 @@ class Mutant:
 
     name: str
     patches: Callable[[], Sequence[Patch]]
+    flows: bool = False  # of asynchronous jobs
 
 
 @contextmanager
@@ -60,7 +62,7 @@ def first_seed(mutant: Mutant, seeds_max: int = SEEDS_MAX) -> tuple[int, str] | 
     """The first seed that catches it, and what it says; None: it gets away."""
     with broken(mutant):
         for seed in range(seeds_max):
-            if violation := play(seed).violation:
+            if violation := play(seed, flows=mutant.flows).violation:
                 return seed, violation
     return None
 
@@ -258,6 +260,7 @@ MUTANTS = [
         states_outlive_their_rounds,
     )
 ]
+MUTANTS += [Mutant(make.__name__.replace("_", " "), make, flows=True) for make in FLOW_MUTANTS]
 HARMLESS = Mutant("leases (safety does not rest on them)", leases_are_only_for_order)
 
 
