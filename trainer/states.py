@@ -81,11 +81,12 @@ class States:
         return at
 
     def _collect(self, in_force: Path) -> None:
-        """What is much older than the state in force goes."""
+        """What is much older than the state in force goes, and halves that a trainer's death left."""
         with disk_answers(self._personal):
             files = sorted(path for path in in_force.parent.iterdir() if _FILE.match(path.name))
             older = [path for path in files if path.name[:5] < in_force.name[:5]]
-            for path in older[:-OLDER_KEPT]:
+            halves = [path for path in in_force.parent.glob(".*") if path.name[1:6] < in_force.name[:5]]
+            for path in (*older[:-OLDER_KEPT], *halves):
                 path.unlink(missing_ok=True)
 
     def _folder(self, job: RoundJob) -> Path:

@@ -138,6 +138,7 @@ def test_personal_layers_of_a_site_stay_on_its_disk(tmp_path: Path) -> None:
         made.write_bytes(b"layers %d" % number)
         digests[number] = digest_file(made)
         states.keep(round_job(number), spec, f"a{number}", made)
+    (tmp_path / "site" / "j" / "st-mary" / ".00003.a9.safetensors").write_bytes(b"half")  # its trainer died
     assert list(store.list("")) == []
     found = states.path(round_job(6, (4, "a4", digests[4])), spec)
     assert found is not None
