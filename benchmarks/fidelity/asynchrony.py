@@ -9,7 +9,8 @@ the accuracy when the time is over.
 
 Ours runs in simulated time (`simulated_time.py`). Theirs ran on real machines of which neither the network nor the
 length of a run can be taken over; here a worker's batch takes BATCH_SECONDS, a transfer the time of `transfer_seconds`,
-and the run ends after HORIZON_SECONDS, in which the synchronous job without loss comes to about .9 as theirs did.
+and the run ends after HORIZON_SECONDS, in which the synchronous job without loss comes to about .9 as theirs did. They
+find that asynchrony helps where workers' frequencies of updates are unequal: links lose LINKS times L, L on average.
 So the order of the cells compares, and how they move with L, D and S; not the figures.
 """
 
@@ -38,6 +39,7 @@ from warren.trainer.tasks import mnist
 
 WORKERS, BATCH, RATE = 4, 32, 0.1
 LOSSES = (0, 10, 20)  # per cent
+LINKS = (0.7, 0.9, 1.1, 1.3)  # each worker's loss, as a multiple of L
 IMBALANCES = (0, 600, 10_000)
 BOUNDS = (0, 6, 12, "inf")
 SEEDS: dict[Size, int] = {"smoke": 1, "short": 3, "full": 10}
@@ -95,7 +97,8 @@ class Workers:
         share = len(order) // WORKERS
         sizes = [share - imbalance, share - imbalance, share + imbalance, share + imbalance]
         self.shares = dict(zip(spec_of(seed, 0).client_names, torch.split(order, sizes), strict=True))
-        self._seed, self._loss = seed, loss
+        self._seed = seed
+        self._loss = {client: link * loss for client, link in zip(self.shares, LINKS, strict=True)}
 
     def gradient(self, client: str, nth: int, weights: torch.Tensor) -> torch.Tensor:
         """Of the client's n-th batch: passes over its share, each in an order of its own."""
@@ -113,7 +116,7 @@ class Workers:
         """There, a batch, and back. The same draw for the same update of a client, whatever the bound."""
         chance = np.random.default_rng([self._seed, int(client[1:]), nth])
         work = BATCH_SECONDS * (1 + SPREAD * (2 * chance.random() - 1))
-        return work + transfer_seconds(self._loss, chance) + transfer_seconds(self._loss, chance)
+        return work + sum(transfer_seconds(self._loss[client], chance) for _ in ("there", "back"))
 
     @torch.no_grad()
     def accuracy(self, weights: torch.Tensor, count: int | None = None) -> float:
@@ -157,7 +160,7 @@ def run_cell(cell: Cell, data_dir: Path | None) -> Result:
 
 def cell_of(size: Size, loss: int, imbalance: int, bound: int | str, seed: int) -> Cell:
     horizon = HORIZON_SECONDS[size]
-    fields = {"task": "mnist", "L": loss, "D": imbalance, "S": bound, "seed": seed, "horizon": horizon}
+    fields = {"task": "mnist", "links": LINKS, "L": loss, "D": imbalance, "S": bound, "seed": seed, "horizon": horizon}
     name = f"L={loss} D={imbalance} S={bound} seed={seed} {horizon:g} s"
     return Cell(name, fields, seconds=3 + 0.016 * WORKERS * horizon / (BATCH_SECONDS + 0.05 * loss * loss))
 
