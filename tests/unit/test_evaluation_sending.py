@@ -45,7 +45,8 @@ def evaluations(broker: DeafBroker, store: FolderStore) -> Evaluations:
         numbers=SimpleNamespace(base=lambda job, number: base),
         ledger=SimpleNamespace(start_deadline=lambda job, number, name, seconds: 100.0 + seconds),
     )
-    return Evaluations(house, SPEC, Sending(broker))  # type: ignore[arg-type]
+    states: Any = SimpleNamespace(of=lambda client, round_number: None)  # no client keeps anything
+    return Evaluations(house, SPEC, Sending(broker), states)  # type: ignore[arg-type]
 
 
 def test_what_the_broker_did_not_take_is_asked_again(tmp_path: Path) -> None:
