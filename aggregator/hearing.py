@@ -18,6 +18,7 @@ from .receipts import Receipts
 
 LISTEN_SECONDS_MAX = 1.0  # of one wait: how late a lost lease or a stop may be noticed
 CONTROL_SECONDS = 10.0  # between two looks at the control documents: how late a lost nudge may be noticed
+GATHER_CLIENTS, GATHER_SECONDS = 50, 0.02  # while more than so many are out: several answers at a time cost less
 DEAF_SECONDS = 0.5  # between tries while Redis does not answer
 
 log = logging.getLogger("warren.aggregator")
@@ -38,6 +39,7 @@ class Hearing:
         self._control_at = 0.0
         self._epoch = hold.epoch
         self._deaf = False
+        self._busy = False  # the last wait brought something
 
     def listen(
         self, receipts: Receipts, deadline: float | None, evaluated: Callable[[Completion], None]
@@ -49,6 +51,8 @@ class Hearing:
             deadline: of the round, in the ledger's seconds.
             evaluated: takes the completions of evaluations.
         """
+        if self._busy and receipts.outstanding > GATHER_CLIENTS:
+            self._stop.wait(GATHER_SECONDS)
         try:
             now = self._house.ledger.now()
             wait = LISTEN_SECONDS_MAX if deadline is None else min(LISTEN_SECONDS_MAX, max(0.0, deadline - now))
@@ -59,6 +63,7 @@ class Hearing:
             self._deaf = True
             self._stop.wait(DEAF_SECONDS)
             return []
+        self._busy = bool(items)
         due = now - self._control_at >= CONTROL_SECONDS
         nudged = due or any(item.source == "control" for item in items)
         self._control_at = now if nudged else self._control_at

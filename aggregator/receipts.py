@@ -28,12 +28,18 @@ class Receipts:
     entries: dict[str, Entry] = field(default_factory=dict)  # client -> its first valid update
     came_at: dict[str, float] = field(default_factory=dict)  # client -> when, where work is balanced
     _answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    _rejected: dict[str, list[str]] = field(default_factory=dict)  # client -> attempts, the latest last
     _asked: frozenset[str] = frozenset()
 
     def ask(self, order: tuple[str, ...]) -> None:
         """These clients are asked, all in all: only their updates are received."""
         self.order = order
         self._asked = frozenset(order)
+
+    @property
+    def outstanding(self) -> int:
+        """How many of those asked have no valid update yet."""
+        return len(self.order) - len(self.entries)
 
     def concerns(self, round_number: int, client: str) -> bool:
         """Whether news of this client's part in that round is news of ours."""
@@ -63,7 +69,7 @@ class Receipts:
 
     def set_aside(self, client: str) -> tuple[str, ...]:
         """The client's attempts that were rejected, the latest last."""
-        return tuple(a.attempt for (c, _), a in self._answers.items() if c == client and a.outcome == "rejected")
+        return tuple(self._rejected.get(client, ()))
 
     @property
     def _prefix(self) -> str:
@@ -86,6 +92,7 @@ class Receipts:
     def _note(self, name: UpdateName, found: Entry | str) -> Answer:
         if isinstance(found, str):
             answer = Answer(name.client, "rejected", name.attempt, found, round=name.round)
+            self._rejected.setdefault(name.client, []).append(name.attempt)
         else:
             answer = Answer(name.client, "valid", name.attempt, round=name.round)
             if name.client not in self.entries:

@@ -47,7 +47,7 @@ def weight_of(spec: JobSpec, entry: Entry, t: int = 0) -> float:
 
 def shrinking(spec: JobSpec, manifest: Manifest) -> float:
     """What the weighted mean of a version's updates is multiplied by: less than 1 where they are few, or stale."""
-    parts = spec.schedule.buffer if spec.schedule.kind == "fedbuff" else len(spec.client_names)
+    parts = spec.schedule.buffer if spec.schedule.kind == "fedbuff" else spec.client_count
     if spec.schedule.kind not in ("fedbuff", "ssp"):
         return 1.0
     return sum(weight_of(spec, entry, staleness(manifest, entry)) for entry in manifest.entries) / parts

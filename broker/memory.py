@@ -42,6 +42,7 @@ class MemoryBroker:
         self._consumers: list[MemoryConsumer] = []
         self._number = 0
         self._closed = False
+        self._waiting_for_room = 0  # takers whose own unsettled deliveries keep them from what is ready
 
     def declare(self, queues: Sequence[str]) -> None:
         with self._changed:
@@ -121,8 +122,22 @@ class MemoryBroker:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     break
-                self._changed.wait(remaining)
+                self._wait(consumer, remaining)
         return None
+
+    def _wait(self, consumer: MemoryConsumer, seconds: float) -> None:
+        full = any(self._queues[name].ready for name in consumer.queues)
+        self._waiting_for_room += full
+        self._changed.wait(seconds)
+        self._waiting_for_room -= full
+
+    def allow(self, consumer: MemoryConsumer, count: int) -> None:
+        """For MemoryConsumer."""
+        with self._changed:
+            grown = count > consumer.prefetch
+            consumer.prefetch = count
+            if grown:
+                self._changed.notify_all()
 
     def settle(self, delivery: MemoryDelivery, outcome: str) -> None:
         """For MemoryDelivery: "done", "return" or "reject"; the second time nothing."""
@@ -135,7 +150,10 @@ class MemoryBroker:
                 self._return(delivery)
             elif outcome == "reject":
                 self._bury(delivery, "rejected")
-            self._changed.notify_all()
+            if (
+                outcome != "done" or self._waiting_for_room
+            ):  # waking who can't take anything costs as much as a short job
+                self._changed.notify_all()
 
     def leave(self, consumer: MemoryConsumer) -> None:
         """For MemoryConsumer: hand back what is unsettled."""
@@ -208,10 +226,14 @@ class MemoryConsumer:
         self.queues = queues
         self.unsettled: list[MemoryDelivery] = []  # in the order taken
         self.closed = False
-        self._broker, self._prefetch = broker, prefetch
+        self.prefetch = prefetch
+        self._broker = broker
 
     def has_room(self, queue: str) -> bool:
-        return sum(delivery.queue == queue for delivery in self.unsettled) < self._prefetch
+        return sum(delivery.queue == queue for delivery in self.unsettled) < self.prefetch
+
+    def allow(self, count: int) -> None:
+        self._broker.allow(self, count)
 
     def take(self, timeout_seconds: float) -> MemoryDelivery | None:
         return self._broker.take(self, timeout_seconds)

@@ -58,6 +58,13 @@ class Consumer(Protocol):
         """
         ...
 
+    def allow(self, count: int) -> None:
+        """From now on up to `count` unsettled messages of each queue, in place of the `prefetch` given.
+
+        What the broker sent ahead goes back to others when one that was taken is not settled within a moment.
+        """
+        ...
+
     def close(self) -> None:
         """Stop taking; what was delivered and not settled goes back to its queue."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import Annotated, Any, Literal
@@ -158,10 +159,11 @@ class JobSpec(_Section):
     @property
     def client_names(self) -> tuple[str, ...]:
         """All clients of the job, in client order."""
-        if self.sites:
-            return tuple(sorted(self.sites))
-        width = max(3, len(str(self.clients - 1)))
-        return tuple(f"c{index:0{width}}" for index in range(self.clients))
+        return tuple(sorted(self.sites)) if self.sites else _pool_names(self.clients)
+
+    @property
+    def client_count(self) -> int:
+        return len(self.sites) or self.clients
 
     def source_of(self, client: str) -> str:
         """Where this client's round jobs go, and its updates come from."""
@@ -174,11 +176,11 @@ class JobSpec(_Section):
     @property
     def selected(self) -> int:
         """How many clients' updates a round wants (n), before over-selection."""
-        return max(1, math.floor(len(self.client_names) * self.fraction + 0.5))
+        return max(1, math.floor(self.client_count * self.fraction + 0.5))
 
     @property
     def asked(self) -> int:
-        return min(len(self.client_names), self.selected + self.over_select)
+        return min(self.client_count, self.selected + self.over_select)
 
     @property
     def quorum_count(self) -> int:
@@ -215,7 +217,7 @@ class JobSpec(_Section):
         if count > self.selected:
             raise ValueError(
                 f"quorum {count} is more than the {self.selected} clients selected in a round "
-                f"(clients {len(self.client_names)} x fraction {self.fraction:g}). Lower quorum, or raise fraction."
+                f"(clients {self.client_count} x fraction {self.fraction:g}). Lower quorum, or raise fraction."
             )
         if self.compress.to == "topk" and self.update == "weights":
             raise ValueError(
@@ -226,6 +228,12 @@ class JobSpec(_Section):
         check(self.schedule, self)
         check_balance(self.balance, self)
         return self
+
+
+@functools.lru_cache(maxsize=8)
+def _pool_names(count: int) -> tuple[str, ...]:
+    width = max(3, len(str(count - 1)))
+    return tuple(f"c{index:0{width}}" for index in range(count))
 
 
 def percent(text: str) -> float:

@@ -74,7 +74,7 @@ def check(schedule: ScheduleSpec, job: Any) -> None:
     Raises:
         ValueError: it does not; the words begin with the field.
     """
-    kind, clients = schedule.kind, len(job.client_names)
+    kind, clients = schedule.kind, job.client_count
     if not schedule.asynchronous:
         return
     if job.update not in _SENDS[kind]:

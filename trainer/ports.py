@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from .wire import Outcome, Work
 class News(Protocol):
     """Where completions are told; see `broker.completions.News`."""
 
-    def append(self, completion: Completion, source: str) -> None: ...
+    def append_all(self, completions: Sequence[Completion], source: str) -> None: ...
 
 
 class Training(Protocol):

@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from ..storage.job import JobSpec, write_spec
 from .errors import TrainerError
 from .wire import (
     Crashed,
@@ -78,6 +79,7 @@ class TrainingProcess:
         self._child: _Child | None = None
         self._number = 0
         self._closed = False
+        self._spec: tuple[JobSpec, str] | None = None
         _close_at_exit(self)
 
     @property
@@ -111,13 +113,19 @@ class TrainingProcess:
             return Stopped()
         self._number += 1
         try:
-            child.connection.send_bytes(write_work(self._number, work))
+            child.connection.send_bytes(write_work(self._number, work, self._written(work.spec)))
             return self._await(child, self._number, keep_going)
         except (OSError, EOFError):
             return self._buried(child)
         except BaseException:
             self._kill(child)  # whoever interrupts the wait must not leave training behind
             raise
+
+    def _written(self, spec: JobSpec) -> str:
+        """The spec's text: the works of a round share one spec."""
+        if self._spec is None or self._spec[0] is not spec:
+            self._spec = (spec, write_spec(spec).decode())
+        return self._spec[1]
 
     def close(self) -> None:
         """End the process. A work in progress ends as stopped; the next `run` does so at once."""

@@ -12,6 +12,7 @@ from ..storage.job import JobSpec
 from .ports import Bench
 
 ASK_SECONDS = 1.0  # between two looks at a job's progress while its work goes on
+FRESH_SECONDS = 0.25  # that short jobs of one round do without asking; as long may one be trained for nothing
 OVER = ("paused", "cancelled", "failed", "done")
 
 
@@ -23,6 +24,8 @@ class Standing:
         self._asked_at = -ASK_SECONDS
         self._answer = True
         self._asynchronous = False  # the job that was asked about last
+        self._seen = ("", 0, "")  # job, round and kind that were wanted
+        self._seen_at = -FRESH_SECONDS
 
     def dropped(self, job: RoundJob, spec: JobSpec) -> str | None:
         """Why this round job needs no work any more; None: it does.
@@ -30,12 +33,15 @@ class Standing:
         Raises:
             StorageUnavailable: neither can be asked now.
         """
+        if self._seen == (job.job, job.round, job.kind) and self._bench.clock() - self._seen_at < FRESH_SECONDS:
+            return None
         try:
             progress = self._bench.ledger.progress(job.job)
         except StorageError:
             progress = {}
         self._asynchronous = spec.schedule.asynchronous
         why = outdated(job, progress, asynchronous=self._asynchronous)
+        self._remember(job, progress if why is None else {})
         if why is not None or (progress and job.kind in ("init", "train")):
             return why
         if job.kind == "train" and spec.schedule.asynchronous:
@@ -44,6 +50,12 @@ class Standing:
         if self._bench.store.stat(done(job.job, job.round)) is not None:
             return f"round {job.round} is closed"
         return None
+
+    def _remember(self, job: RoundJob, progress: Mapping[str, str]) -> None:
+        """That a round is open holds for its other clients too. That one is not is asked again: it may be resumed."""
+        open_ = progress and not self._asynchronous and job.kind in ("init", "train")
+        self._seen = (job.job, job.round, job.kind) if open_ else ("", 0, "")
+        self._seen_at = self._bench.clock()
 
     def wanted(self, job: RoundJob) -> bool:
         """Whether to go on with work that has begun. Cheap: asks the ledger about once a second, else remembers."""

@@ -109,11 +109,11 @@ class DeviceFacts:
     torch: str
 
 
-def write_work(number: int, work: Work) -> bytes:
-    """The order, numbered so that a late answer to an earlier one is known for what it is."""
+def write_work(number: int, work: Work, spec: str | None = None) -> bytes:
+    """The order, numbered so that a late answer to an earlier one is known for what it is; `spec`, if it is written."""
     fields = {
         "kind": work.kind,
-        "spec": write_spec(work.spec).decode(),
+        "spec": spec or write_spec(work.spec).decode(),
         "job_round": work.job_round,
         "client": work.client,
         "index": work.index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import secrets
@@ -20,33 +21,30 @@ from ..broker.messages import Completion, Failure, RoundJob, decode
 from ..broker.ports import Broker, Consumer, Delivery
 from ..broker.topology import evaluations_queue, rounds_queue
 from ..storage import keys
-from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError, StorageRefused, StorageUnavailable
-from ..storage.job import JobSpec, read_spec
+from ..storage.errors import ObjectDamaged, ObjectMissing, StorageRefused, StorageUnavailable
+from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
-from ..storage.ports import Ledger, Presence
+from ..storage.ports import Ledger
+from .bundle import Bundle, Pace
 from .checkpoints import Checkpoints
 from .code import TaskCode, TaskNotInstalled
 from .ports import Bench, News, Stop, Training
+from .presence import Announcing
+from .specs import Specs
 from .standing import Standing
 from .states import States
 from .wire import Crashed, Evaluated, Outcome, Stopped, TaskFailed, Trained, Work
 
 IDLE_SECONDS = 1.0  # of one wait for a round job, on the broker: how late a stop may be noticed
 PAUSE_SECONDS = 0.2  # between two round jobs; who waits longer is idle
-PRESENCE_SECONDS = 20.0
 UPLOAD_BYTES_TOLD = 8 << 20  # smaller ones are over before anybody reads of them
 RETRY_SECONDS_FIRST = 0.2
 RETRY_SECONDS_MAX = 5.0
-SPECS_KEPT = 64
 CRASHES_FORGIVEN = 1  # of the training process, for one round job; the next one fails the client
 
 log = logging.getLogger("warren.trainer")
 
 T = TypeVar("T")
-
-
-def _random_attempt() -> str:
-    return secrets.token_hex(8)
 
 
 class HandBack(Exception):
@@ -73,7 +71,7 @@ class Worker:
         device: str = "",
         share_errors: bool = True,
         clock: Callable[[], float] = time.monotonic,
-        attempt: Callable[[], str] = _random_attempt,
+        attempt: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
         """Prepare; nothing is contacted before `run`.
 
@@ -102,41 +100,65 @@ class Worker:
         self._checkpoints = Checkpoints(store, cache / "checkpoints")
         self._states = States(store, cache, personal or cache / "personal")
         self._output = cache / "update.safetensors"
-        self._specs: dict[str, JobSpec] = {}
-        self._said = ("", -PRESENCE_SECONDS)
+        self._specs = Specs(store)
+        self._pace = Pace()
 
     def run(self, stop: Stop) -> None:
         """Work until told to stop; work in hand then goes back to its queue."""
         self._bench = Bench(*self._adapters, stop, self._name, self._source, self._clock)
         self._standing = Standing(self._bench)
+        self._presence = Announcing(self._bench.ledger, self._name, self._facts, self._clock)
+        self._bundle = Bundle(self._bench.news, self._source)
         consumer: Consumer | None = None
         while not stop.is_set():
             try:
                 consumer = consumer or self._consume()
                 delivery = self._next(consumer)
                 if delivery is not None:
-                    self.handle(delivery)
+                    self._serve(consumer, delivery)
             except BrokerError as error:
                 log.warning("no round jobs: %s", error)
                 stop.wait(RETRY_SECONDS_MAX)
+        self._bundle.hand_back()
         if consumer is not None:
             consumer.close()
 
+    def _serve(self, consumer: Consumer, first: Delivery) -> None:
+        """A round job, and those that are here already while all are short; then tell of all of them at once."""
+        delivery: Delivery | None = first
+        while delivery is not None:
+            if delivery.deliveries_before:  # it may be what ended a trainer: nothing else depends on it
+                self._pace.forget()
+                self._tell()
+            begun = self._clock()
+            self._handle(delivery)
+            self._pace.took(self._clock() - begun)
+            ahead = self._pace.ahead
+            more = len(self._bundle) < ahead and not self._bench.stop.is_set()
+            delivery = consumer.take(0.0) if more and ahead > 1 else None
+        self._tell()
+        consumer.allow(self._pace.ahead)
+
+    def _tell(self) -> None:
+        """Tell what is done, however long Redis takes."""
+        with contextlib.suppress(HandBack):  # the trainer stops: `run` hands back what is not told
+            self._persist(None, self._bundle.send)
+
     def _next(self, consumer: Consumer) -> Delivery | None:
         """The next round job. Idleness is said once it lasts: between short jobs it would cost as much as they do."""
-        delivery = consumer.take(PAUSE_SECONDS) if self._said[0] else None
+        delivery = consumer.take(PAUSE_SECONDS) if self._presence.anything else None
         if delivery is None:
-            self._announce("idle")
+            self._presence.say("idle")
             delivery = consumer.take(IDLE_SECONDS)
         return delivery
 
-    def handle(self, delivery: Delivery) -> None:
-        """One round job, from its bytes to its settling."""
+    def _handle(self, delivery: Delivery) -> None:
+        """One round job, from its bytes to what there is to tell of it."""
         try:
             job = decode(delivery.body, RoundJob)
             if job.source != self._source:
                 raise MessageUnreadable(f"a round job of {job.source} in a queue of {self._source}")
-            spec = self._persist(None, self._spec, job.job)
+            spec = self._persist(None, self._specs.of, job.job)
         except (MessageUnreadable, ObjectMissing, ObjectDamaged) as error:
             log.warning("dead letter: %s", error)
             delivery.dead_letter()
@@ -149,17 +171,17 @@ class Worker:
     def _settle(self, delivery: Delivery, job: RoundJob, spec: JobSpec) -> None:
         try:
             completion = self._complete(job, spec, again=job.again or delivery.deliveries_before > 0)
-            if completion is not None:
-                self._persist(job, self._bench.news.append, completion, self._source)
         except HandBack as why:
             if self._bench.stop.is_set():
                 delivery.requeue()
                 return
             log.info("dropped: %s", why, extra=_fields(job))
-        delivery.ack()
+            delivery.ack()
+        else:
+            self._bundle.add(delivery, completion)
 
-    def _complete(self, job: RoundJob, spec: JobSpec, *, again: bool) -> Completion | None:
-        """Do the work, unless it is done or no longer wanted. None: nothing to tell."""
+    def _complete(self, job: RoundJob, spec: JobSpec, *, again: bool) -> Completion:
+        """Do the work, unless it is done. Raises HandBack: it is no longer wanted, or the trainer stops."""
         dropped = self._persist(None, self._standing.dropped, job, spec)
         if dropped is not None:
             raise HandBack(dropped)
@@ -176,8 +198,8 @@ class Worker:
 
     def _run(self, job: RoundJob, work: Work) -> Outcome:
         state = "training" if job.kind in ("init", "train") else "evaluating"
-        if self._clock() - self._said[1] >= PRESENCE_SECONDS / 4:
-            self._announce(state, job)  # short jobs are not told one by one, but the trainer must not be forgotten
+        if self._presence.due:
+            self._presence.say(state, job)  # short jobs are not told one by one, but the trainer must not be forgotten
         for _ in range(1 + CRASHES_FORGIVEN):
             outcome = self._bench.training.run(work, partial(self._keep_going, job, state))
             if not isinstance(outcome, Crashed):
@@ -185,14 +207,14 @@ class Worker:
             log.warning("training process: %s", outcome.reason, extra=_fields(job))
         return outcome
 
-    def _told(self, job: RoundJob, work: Work, outcome: Outcome) -> Completion | None:
+    def _told(self, job: RoundJob, work: Work, outcome: Outcome) -> Completion:
         """What to tell of this outcome; an update is stored first."""
         match outcome:
             case Trained():
                 if outcome.state is not None:  # first: an update that counts implies it
                     self._persist(job, self._states.keep, job, work.spec, work.attempt, outcome.state[0])
                 if outcome.size >= UPLOAD_BYTES_TOLD:
-                    self._announce("uploading", job)
+                    self._presence.say("uploading", job)
                 key = keys.update(job.job, job.round, self._source, job.client, work.attempt)
                 self._persist(job, partial(self._bench.store.create, given=True), key, outcome.path)
                 log.info("update stored: %d examples, %d bytes", outcome.examples, outcome.size, extra=_fields(job))
@@ -207,13 +229,6 @@ class Worker:
                 return self._failed(job, work.attempt, "TrainingProcessDied", outcome.reason)
             case Stopped():
                 raise HandBack("no longer wanted, stopped at a batch")
-
-    def _spec(self, job: str) -> JobSpec:
-        spec = self._specs.pop(job, None) or read_spec(self._bench.store.read(keys.spec(job)))
-        self._specs[job] = spec
-        while len(self._specs) > SPECS_KEPT:
-            self._specs.pop(next(iter(self._specs)))
-        return spec
 
     def _stored(self, job: RoundJob) -> Completion | None:
         """The completion of an update that is in the store already: it may never have been told."""
@@ -251,7 +266,10 @@ class Worker:
         return Completion.model_validate({**said, "trainer": self._name, **fields})
 
     def _keep_going(self, job: RoundJob, state: str) -> bool:
-        self._announce(state, job)
+        self._presence.say(state, job)
+        if len(self._bundle):
+            with contextlib.suppress(BrokerError):  # a job that was taken for short and is not
+                self._bundle.send()
         return not self._bench.stop.is_set() and self._standing.wanted(job)
 
     def _persist(self, job: RoundJob | None, call: Callable[..., T], *args: object) -> T:
@@ -267,20 +285,6 @@ class Worker:
                 if job is not None and not self._standing.wanted(job):
                     raise HandBack("no longer wanted") from None
                 wait = min(RETRY_SECONDS_MAX, 2 * wait)
-
-    def _announce(self, state: str, job: RoundJob | None = None) -> None:
-        """Say that this trainer is there and what it is at: when that changes, and before it is forgotten."""
-        now = self._clock()
-        what = f"{state} {job.job} {job.round} {job.client}" if job else state
-        if what == self._said[0] and now - self._said[1] < PRESENCE_SECONDS / 4:
-            return
-        at = {"job": job.job, "round": str(job.round), "client": job.client} if job else {}
-        try:
-            presence = Presence("trainer", self._name, {**self._facts, "state": state, **at})
-            self._bench.ledger.announce(presence, PRESENCE_SECONDS)
-            self._said = (what, now)
-        except StorageError as error:
-            log.info("presence not told: %s", error)
 
     def _consume(self) -> Consumer:
         queues = [rounds_queue(self._source), evaluations_queue(self._source)]

@@ -169,6 +169,9 @@ class FakeConsumer:
                 return None
             kernel.block(until - kernel.now, *(self._exchange.queues[name].waiters for name in self._queues))
 
+    def allow(self, count: int) -> None:
+        self._prefetch = count
+
     def close(self) -> None:
         self._exchange.world.kernel.point(self.process, "close", self._queues[0])
         self.leave()

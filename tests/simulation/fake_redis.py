@@ -71,6 +71,10 @@ class NewsPort:
         self._streams.arrive(completion.job, source, encode(completion))
         self._answer()
 
+    def append_all(self, completions: Sequence[Completion], source: str) -> None:
+        for completion in completions:
+            self.append(completion, source)
+
     def nudge(self, job: str) -> None:
         self._ask("nudge", job)
         if not self._world.hit("nudge-lost"):

@@ -1,0 +1,145 @@
+"""Short round jobs are told several at a time, after they are stored and before they are acknowledged."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import fakeredis
+
+from warren.broker.completions import News
+from warren.broker.errors import BrokerUnavailable
+from warren.broker.memory import MemoryBroker
+from warren.broker.messages import Completion, RoundJob, decode, encode
+from warren.broker.ports import Outgoing
+from warren.broker.topology import rounds_queue
+from warren.storage import keys
+from warren.storage.folder import FolderStore
+from warren.storage.job import make_spec, write_spec
+from warren.storage.ledger import RedisLedger
+from warren.trainer.bundle import BUNDLE_MAX, REMEMBERED, SHORT_SECONDS, Pace
+from warren.trainer.wire import Outcome, Trained, Work
+from warren.trainer.worker import Worker
+
+SOURCE = b"def model(): ...\ndef data(client): ...\n"
+QUEUE = rounds_queue("pool.default")
+
+
+class Told:
+    """News that counts its trips, looks whether what is told is stored, and fails as often as asked."""
+
+    def __init__(self, store: FolderStore, broker: MemoryBroker, failures: int = 0) -> None:
+        self.trips: list[list[str]] = []
+        self.all_told = threading.Event()
+        self.expected = 0
+        self._store, self._broker, self._failures = store, broker, failures
+
+    def append_all(self, completions: Sequence[Completion], source: str) -> None:
+        if self._failures:
+            self._failures -= 1
+            raise BrokerUnavailable("redis does not answer")
+        for told in completions:
+            assert self._store.stat(keys.update(told.job, told.round, source, told.client, told.attempt)) is not None
+        self.trips.append([told.client for told in completions])
+        if sum(map(len, self.trips)) >= self.expected:
+            self.all_told.set()
+
+
+class Clocked:
+    """A training process that takes so many seconds of the worker's clock for each client, and asks once."""
+
+    def __init__(self, seconds: Callable[[str], float], asking: str) -> None:
+        self.now = 0.0
+        self._seconds, self._asking = seconds, asking
+
+    def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
+        self.now += self._seconds(work.client)
+        if work.client == self._asking:
+            assert keep_going()
+        work.output_path.write_bytes(b"an update")
+        return Trained(work.output_path, 9, "0" * 64, 5, {})
+
+    def close(self) -> None: ...
+
+
+def serve(
+    root: Path, seconds: Callable[[str], float], clients: int = 40, *, failures: int = 0, asking: str = ""
+) -> tuple[Told, MemoryBroker]:
+    """Round jobs of so many clients, served by one worker until all are told."""
+    store, broker = FolderStore(root / "store"), MemoryBroker()
+    (root / "tasks").mkdir()
+    (root / "tasks" / "own.py").write_bytes(SOURCE)
+    task = {"name": "own", "file": "own.py", "digest": hashlib.sha256(SOURCE).hexdigest()}
+    store.create(keys.spec("j"), write_spec(make_spec({"job": "j", "task": task, "clients": clients})))
+    broker.declare([QUEUE])
+    jobs = (
+        RoundJob(job="j", round=1, kind="train", client=f"c{number:03}", source="pool.default")
+        for number in range(clients)
+    )
+    broker.publish([Outgoing(QUEUE, encode(job)) for job in jobs])
+    told, training = Told(store, broker, failures), Clocked(seconds, asking)
+    told.expected = clients
+    worker = Worker(
+        store, broker, told, RedisLedger(fakeredis.FakeRedis()), training, name="t1", source="pool.default",
+        tasks_dir=root / "tasks", accept_code=False, cache=root / "cache", clock=lambda: training.now,
+    )  # fmt: skip
+    stop = threading.Event()
+    serving = threading.Thread(target=worker.run, args=(stop,))
+    serving.start()
+    assert told.all_told.wait(20.0)
+    stop.set()
+    serving.join(20.0)
+    assert not serving.is_alive()
+    return told, broker
+
+
+def test_short_jobs_are_told_in_few_trips_and_each_once(tmp_path: Path) -> None:
+    told, broker = serve(tmp_path, lambda _: SHORT_SECONDS / 10)
+    assert [client for trip in told.trips for client in trip] == [f"c{number:03}" for number in range(40)]
+    assert [len(trip) for trip in told.trips] == [1] * REMEMBERED + [BUNDLE_MAX] * 4
+    assert broker.depth(QUEUE) == (0, 0)
+
+
+def test_long_jobs_are_told_one_by_one(tmp_path: Path) -> None:
+    told, _ = serve(tmp_path, lambda _: 2 * SHORT_SECONDS, clients=12)
+    assert [len(trip) for trip in told.trips] == [1] * 12
+
+
+def test_what_waits_is_told_while_a_job_that_was_taken_for_short_goes_on(tmp_path: Path) -> None:
+    """A training process asks every half second whether to go on."""
+    told, _ = serve(tmp_path, lambda _: 0.001, clients=12, asking="c009")
+    assert told.trips[REMEMBERED:] == [["c008"], ["c009", "c010", "c011"]]
+
+
+def test_nothing_is_acknowledged_before_it_was_told(tmp_path: Path) -> None:
+    told, broker = serve(tmp_path, lambda _: 0.001, clients=20, failures=3)
+    assert sorted(client for trip in told.trips for client in trip) == [f"c{number:03}" for number in range(20)]
+    assert broker.depth(QUEUE) == (0, 0)
+
+
+def test_one_long_job_among_short_ones_ends_the_bundling_until_it_is_forgotten() -> None:
+    pace = Pace()
+    for _ in range(REMEMBERED):
+        assert pace.ahead == 1
+        pace.took(SHORT_SECONDS / 2)
+    assert pace.ahead == BUNDLE_MAX
+    pace.took(SHORT_SECONDS)
+    assert pace.ahead == 1
+    for _ in range(REMEMBERED):
+        pace.took(0.0)
+    assert pace.ahead == BUNDLE_MAX
+    pace.forget()
+    assert pace.ahead == 1
+
+
+def test_several_completions_stand_in_their_streams_in_order() -> None:
+    news = News(fakeredis.FakeRedis())
+    several = [
+        Completion(job=job, round=1, kind="train", client=client, attempt="a", outcome="updated")
+        for job, client in (("j", "c1"), ("k", "c1"), ("j", "c2"))
+    ]
+    news.append_all(several, "pool.p")
+    told = {job: [decode(item.body, Completion).client for item in news.read(job, ["pool.p"], {}, 0)] for job in "jk"}
+    assert told == {"j": ["c1", "c2"], "k": ["c1"]}
