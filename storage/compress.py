@@ -18,7 +18,13 @@ class CompressSpec(BaseModel):
     scale: Literal["tensor", "channel"] = "tensor"  # int8: one scale a tensor, or one for each row of dimension 0
     rounding: Literal["stochastic", "nearest"] = "stochastic"  # int8
     share: Annotated[float, Field(gt=0, le=SHARE_MAX)] = 0.01  # topk: of each tensor's items, the largest ones
+    error_feedback: bool = True  # topk: what is left out is kept, and added to the client's next update
     zstd: Annotated[int, Field(ge=0, le=19)] = 0  # level, over every tensor; 0: none
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether a client keeps what its updates left out."""
+        return self.to == "topk" and self.error_feedback
 
     @property
     def used(self) -> bool:

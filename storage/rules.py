@@ -67,7 +67,7 @@ def rule_of(spec: JobSpec) -> Rule:
     """What the job's algorithm asks."""
     name = rule_name(spec)
     rule = OF_STRATEGY.get(name) or OF_CLIENT.get(name) or PLAIN
-    if rule.keeps == "nothing" and spec.train.local:  # fedsam with layers that stay
+    if rule.keeps == "nothing" and (spec.train.local or spec.compress.feeds_back):  # fedsam with layers that stay
         return Rule("personal", rule.sends, rule.hears, rule.terms, rule.even, rule.ours)
     return rule
 

@@ -23,7 +23,7 @@ from .layout import Layout, shared_part
 from .lesson import Lesson, kept_tensors, seed_all
 from .local import Learned, Setting, portion
 from .losses import checked_loss, default_loss
-from .packed import save_packed
+from .packed import fed_back, save_packed
 from .rules.personal import local_names, own, put, taken
 from .seeds import Purpose, seed_of
 from .task import Client, Task, load_task
@@ -90,6 +90,9 @@ class Runner:
         shared = shared_part(model.layout, local)
         state |= {**taken(model.layout, local), **learned.left.state}  # before a delta uses the model up
         tensors = update_tensors(shared, work.spec.update, base) | _beside(learned)
+        if work.spec.compress.feeds_back:
+            tensors, rest = fed_back(work.spec.compress, tensors, shared.trainable, kept)
+            state |= rest
         return self._save(work, shared, tensors, learned, state or None, time.perf_counter() - begun)
 
     def _evaluate(self, work: Work, task: Task, keep_going: Callable[[], bool]) -> Evaluated:

@@ -30,7 +30,9 @@ def _complaints(spec: JobSpec) -> Iterator[str]:
         yield f"train.{field}: strategy {name} brings its own rule for the clients; leave it out."
     if name in OF_STRATEGY and spec.reducer.name != "average":
         yield f"reducer.name: {name} is a formula of its own over the average; a robust reducer has no part in it."
-    if (name in OF_STRATEGY or rule_of(spec).keeps != "nothing") and spec.schedule.asynchronous:
+    if spec.compress.feeds_back and spec.schedule.asynchronous:
+        yield "compress.error_feedback: what a client keeps goes with rounds; set it to false, or choose another way."
+    elif (name in OF_STRATEGY or rule_of(spec).keeps != "nothing") and spec.schedule.asynchronous:
         yield f'schedule.kind: {name} is about rounds that all begin with one model: choose "synchronous".'
     yield from _of_options(train)
     if name in ("scaffold", "fednova"):

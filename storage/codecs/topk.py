@@ -28,6 +28,13 @@ def forms(dense: Form, spec: CompressSpec) -> tuple[Form, ...]:
     return Form(dense.name, dense.dtype, (kept,)), Form(f"steps:{dense.name}", steps, (kept,))
 
 
+def left_out(dense: Form, items: Array, spec: CompressSpec) -> Array:
+    """What does not travel: the items with 0 at the places of those that do."""
+    left = items.copy()
+    left[largest(numbers(dense.dtype, items), forms(dense, spec)[0].items)] = 0
+    return left
+
+
 def encode(dense: Form, items: Array, spec: CompressSpec) -> tuple[Array, ...]:
     """Items and steps."""
     kept, stepped = forms(dense, spec)

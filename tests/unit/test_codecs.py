@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -19,7 +20,7 @@ from warren.storage.compress import CompressSpec
 from warren.storage.errors import ObjectDamaged, SpecInvalid
 from warren.storage.job import make_spec
 from warren.storage.tensors import read_header, write_file
-from warren.trainer.packed import Chance
+from warren.trainer.packed import REST, Chance, fed_back
 
 EVERY = [
     {"to": "fp16"},
@@ -73,7 +74,7 @@ def test_what_comes_back_is_within_the_bound_of_its_method(
     folder: Path, values: Array, fields: dict[str, Any], kind: str
 ) -> None:
     spec, form = spec_of(**fields), Form("w", kind, values.shape)
-    items = items_of(kind, values).reshape(-1)
+    items = items_of(kind, values.reshape(-1))
     sent = numbers(kind, items).astype("<f8")
     found = numbers(kind, there_and_back(folder, spec, form, items)).astype("<f8")
     assert np.isfinite(found).all()
@@ -250,3 +251,22 @@ def test_the_largest_items_of_weights_are_no_job() -> None:
         make_spec({"job": "j", "task": task, "compress": {"to": "topk"}})
     for update in ("delta", "gradients"):
         assert make_spec({"job": "j", "task": task, "update": update, "compress": {"to": "topk"}}).compress.used
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_error_feedback_sends_or_keeps_everything(dtype: torch.dtype) -> None:
+    """What was sent so far and what is left add up to all that there was; what is sent does not stay."""
+    spec = spec_of(to="topk", share=0.1)
+    chance = torch.Generator().manual_seed(4)
+    kept: dict[str, torch.Tensor] = {}
+    sent = total = torch.zeros(20, 5, dtype=torch.float64)
+    for _ in range(30):
+        delta = torch.randint(-8, 9, (20, 5), generator=chance).to(dtype)  # whole numbers: sums are exact
+        total = total + delta.double()
+        fed, rest = fed_back(spec, {"w": delta}, ("w",), kept)
+        assert rest[REST + "w"].dtype == dtype
+        going = fed["w"] - rest[REST + "w"]
+        assert torch.count_nonzero(going) <= 10
+        assert not torch.any((going != 0) & (rest[REST + "w"] != 0))
+        sent, kept = sent + going.double(), rest
+        torch.testing.assert_close(sent + rest[REST + "w"].double(), total, rtol=0, atol=0)

@@ -23,7 +23,7 @@ from warren.trainer.packed import save_packed
 METHODS: list[dict[str, Any]] = [
     {"compress": {"to": "bf16"}},
     {"compress": {"to": "int8", "zstd": 1}},
-    {"update": "delta", "compress": {"to": "topk", "share": 0.1}},
+    {"update": "delta", "compress": {"to": "topk", "share": 0.1, "error_feedback": False}},
 ]
 
 

@@ -45,7 +45,7 @@ def flip_last_byte(store: FolderStore, key: str) -> None:
         {"strategy": {"name": "fedavgm"}, "update": "delta"},
         {"update": "gradients", "strategy": {"name": "sgd", "options": {"momentum": 0.9}}},
         {"compress": {"to": "int8"}},
-        {"update": "delta", "compress": {"to": "topk", "share": 0.1, "zstd": 3}},
+        {"update": "delta", "compress": {"to": "topk", "share": 0.1, "error_feedback": False, "zstd": 3}},
     ],
     ids=["fedavg", "fedadam", "fedavgm-delta", "gradients", "int8", "topk"],
 )
