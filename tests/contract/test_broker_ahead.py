@@ -1,4 +1,4 @@
-"""What a consumer holds ahead while its work is short, in memory and on RabbitMQ, and that nobody goes without for it."""
+"""What a consumer holds ahead while its work is short, in memory and on RabbitMQ; nobody goes without for it."""
 
 from __future__ import annotations
 
