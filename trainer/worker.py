@@ -118,6 +118,7 @@ class Worker:
                     self._serve(consumer, delivery)
             except BrokerError as error:
                 log.warning("no round jobs: %s", error)
+                self._tell()
                 stop.wait(RETRY_SECONDS_MAX)
         self._bundle.hand_back()
         if consumer is not None:

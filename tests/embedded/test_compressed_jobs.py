@@ -27,7 +27,7 @@ JOBS: list[tuple[dict[str, Any], float]] = [  # the job, the most bytes of its t
 
 @pytest.mark.parametrize(("fields", "share"), JOBS, ids=["bf16", "int8", "topk"])
 def test_a_job_with_packed_updates_learns_and_is_verified(tmp_path: Path, fields: dict[str, Any], share: float) -> None:
-    result = run_embedded(write_job(tmp_path, rounds=4, **fields), tmp_path / "runs", "--trainers", "2")
+    result = run_embedded(write_job(tmp_path, rounds=4, keep_updates=5, **fields), tmp_path / "runs", "--trainers", "2")
     assert result["state"] == "done"
     store = FolderStore(tmp_path / "runs")
     updates = [store.local_path(info.key) for info in store.list(keys.updates(result["job"], 4))]
