@@ -27,7 +27,7 @@ from .ports import UpdateRejected
 from .remote import RemoteSource
 from .spool import SPOOL_BYTES_MAX, Spool, rejecting
 from .staleness import weight_of
-from .strategies.registry import elementwise
+from .strategies.registry import elementwise, needs_squares
 from .unpacking import packed, plain_path, update_file
 
 READ_BYTES = 1 << 30  # of updates that lie in the store alone and are read in parts, where no limit says less
@@ -123,7 +123,7 @@ class Averaging:
         desk = self._desk(spec.job)
         if round_number == 0 or desk.header is None or spec.reducer.name != "average":
             return  # a robust reducer looks at all of them together
-        if self._limited(spec, desk.header):
+        if self._limited(spec, desk.header) or needs_squares(spec):
             return
         desk.waiting[entry.client] = entry
         ready = desk.folded

@@ -22,11 +22,13 @@ from ..storage.torch_tensors import DTYPE_NAMES, bytes_of
 from .checkpoint import Start, check_finite, gather, state_header, step
 from .combining import BLOCK_ITEMS_MAX, Robust, Updates
 from .fold import exact, fold, pool
-from .holding import STATES, STATES_MAX
+from .holding import states_of
 from .layout import Layout, read_layout
 from .pieces import FileSource, Piece, Source, items_of, read_piece, whole
+from .squares import squares_of
 from .staleness import staleness, weight_of
-from .strategies.registry import accumulates_double
+from .strategies.average import Squares
+from .strategies.registry import accumulates_double, needs_squares
 
 TENSORS_AT_A_TIME = 16  # of a range: sum, model, both states, the step's own, in float64 where one is
 PART_ITEMS = 1 << 18  # of what one thread folds at a time
@@ -80,6 +82,7 @@ class Round:
     layout: Layout
     combined: Combined
     state: Source | None  # the strategy's, of the round before
+    squares: Squares | None = None
 
 
 def needs_ranges(spec: JobSpec, model: Header, memory_limit: int) -> bool:
@@ -91,7 +94,7 @@ def whole_bytes(spec: JobSpec, model: Header) -> int:
     """What folding a model whole takes: sums, model and the strategy's state, each once."""
     wide = 8 if accumulates_double(spec) else 4
     items = sum(items_of(tensor) for tensor in model.tensors.values() if tensor.dtype in FLOATING)
-    return model.size + items * wide * (2 + len(rule_of(spec).sends) + STATES.get(spec.strategy.name, STATES_MAX))
+    return model.size + items * wide * (2 + len(rule_of(spec).sends) + states_of(spec))
 
 
 def ranges(layout: Layout, bytes_max: int, *, double: bool = False) -> Iterator[tuple[Piece, ...]]:
@@ -142,7 +145,8 @@ def write_ranges(
         combined = Mean(updates, [weight_of(spec, entry, staleness(manifest, entry)) for entry in manifest.entries])
     else:
         combined = Robust(spec, manifest.round, updates)
-    return _write(Round(spec, manifest, base, layout, combined, state), out, optimizer_out, bytes_max)
+    squares = squares_of(updates, combined.piece) if needs_squares(spec) else None
+    return _write(Round(spec, manifest, base, layout, combined, state, squares), out, optimizer_out, bytes_max)
 
 
 def _copy_first(source: Source, out: Path, bytes_max: int) -> Written:
@@ -192,7 +196,7 @@ def _beside(round: Round, shared: Sequence[Piece]) -> Iterator[tuple[str, Piece]
 
 def _apply(round: Round, run: Sequence[Piece], combined: Tensors) -> tuple[Tensors, Tensors]:
     base = {piece.name: _shaped(round, piece, read_piece(round.base, piece)) for piece in run}
-    return step(round.spec, round.manifest, Start(round.layout, base), combined, _state(round, run))
+    return step(round.spec, round.manifest, Start(round.layout, base), combined, _state(round, run), round.squares)
 
 
 def _shaped(round: Round, piece: Piece, tensor: torch.Tensor) -> torch.Tensor:

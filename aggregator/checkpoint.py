@@ -19,10 +19,12 @@ from .fold import Fold, Incoming
 from .layout import Layout, read_layout
 from .merging import merge
 from .pieces import FileSource, Source
+from .squares import squares_of
 from .staleness import staleness, weight_of
-from .strategies.average import Average, Tensors
+from .strategies import ema
+from .strategies.average import Average, Squares, Tensors
 from .strategies.counted import counted
-from .strategies.registry import accumulates_double, load, options_of
+from .strategies.registry import accumulates_double, load, needs_squares, options_of
 
 
 class NotFinite(ObjectDamaged):
@@ -90,12 +92,17 @@ def write_checkpoint(
         return _write_first(checked(entry, update_path(entry), examined), out), None
     start = read_start(base_path)
     layout = start.layout.of_update(rule_of(spec).sends)
+    opened = open_update or (lambda entry: FileSource(checked(entry, update_path(entry), examined)))
+    squares = None
     if spec.reducer.name == "average":
         averages = _averages(spec, manifest, layout, fold, update_path, examined)
+        if needs_squares(spec):
+            flat = {name: averages[name].view(-1) for name in layout.trainable}
+            updates = gather(spec, manifest, FileSource(base_path), layout, opened)
+            squares = squares_of(updates, lambda piece: flat[piece.name][piece.start : piece.stop])
     else:
-        opened = open_update or (lambda entry: FileSource(checked(entry, update_path(entry), examined)))
         averages = Robust(spec, manifest.round, gather(spec, manifest, FileSource(base_path), layout, opened)).all()
-    state, new = step(spec, manifest, start, averages, _state(spec, optimizer_path))
+    state, new = step(spec, manifest, start, averages, _state(spec, optimizer_path), squares)
     check_finite(new)
     written_state = None
     if state:
@@ -171,7 +178,12 @@ def checked(entry: Entry, path: Path, examined: Collection[str]) -> Path:
 
 @torch.no_grad()
 def step(
-    spec: JobSpec, manifest: Manifest, start: Start, averages: Tensors, state: Tensors | None
+    spec: JobSpec,
+    manifest: Manifest,
+    start: Start,
+    averages: Tensors,
+    state: Tensors | None,
+    squares: Squares | None = None,
 ) -> tuple[Tensors, Tensors]:
     """The strategy's state after the round, and every tensor of the new model in the model's own dtype.
 
@@ -179,6 +191,7 @@ def step(
         start: the model before, or a range of it.
         averages: of the same tensors; used up.
         state: the strategy's, of the same parameters; None where it starts.
+        squares: of the whole model, for a strategy that needs them.
     """
     merge(spec, manifest, averages, start.tensors, start.layout.trainable)
     strategy, options = load(spec), options_of(spec, manifest.round)
@@ -187,11 +200,13 @@ def step(
         group: {name: averages.pop(f"{BESIDE}{group}/{name}") for name in trained} for group in rule_of(spec).sends
     }
     weights = {name: start.tensors[name].to(value.dtype) for name, value in trained.items()}
+    state, mean = ema.take_out(state)
     if state is None:
         state = strategy.init(weights, options)
     of = tuple(counted(spec, entry) for entry in manifest.entries)
-    average = Average(spec.update, trained, beside, of, len(spec.client_names))
+    average = Average(spec.update, trained, beside, of, len(spec.client_names), squares)
     state, new = strategy.apply(state, weights, average, options, manifest.round)
+    state = state | ema.after_round(spec, mean, weights, new, trained.keys())
     new = new | {name: _carried(spec, start, name, value) for name, value in averages.items()}
     new = new | {name: start.tensors[name] for name in start.layout.local & start.tensors.keys()}
     return state, {name: tensor.detach().to(start.tensors[name].dtype) for name, tensor in new.items()}

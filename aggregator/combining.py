@@ -127,18 +127,18 @@ def inner_products(updates: Updates) -> NDArray[np.float64]:
     of its changes with it.
     """
     total = np.zeros((len(updates.sources), len(updates.sources)))
-    for block in _batched(_trained_blocks(updates), lambda piece: _products(updates, piece)):
+    for block in batched(trained_blocks(updates), lambda piece: _products(updates, piece)):
         total += block
     return total
 
 
-def _trained_blocks(updates: Updates) -> Iterator[Piece]:
+def trained_blocks(updates: Updates) -> Iterator[Piece]:
     """Every block of what is trained, in the order of names."""
     for name in sorted(updates.layout.trainable):
         yield from whole(updates.layout.tensors[name]).cut(updates.block_items)
 
 
-def _batched(pieces: Iterator[Piece], act: Callable[[Piece], NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
+def batched(pieces: Iterator[Piece], act: Callable[[Piece], NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
     """Results in order, of as many pieces at a time as there are threads: each may be large."""
     while batch := list(islice(pieces, cores())):
         yield from list(pool().map(act, batch))

@@ -15,6 +15,8 @@ STATES = {  # models' worth of float32
     "fedadagrad": 1,
     "fedadam": 2,
     "fedyogi": 2,
+    "diloco": 1,
+    "fedexp": 0,
     "scaffold": 1,
     "feddyn": 1,
     "fednova": 0,
@@ -22,6 +24,7 @@ STATES = {  # models' worth of float32
 }
 STATES_MAX = 3  # any optimizer of torch: Adam with amsgrad
 IN_HAND = 2  # rounds beside those kept: the open one, and the one that is being collected
+MOMENTS = 2  # models' worth that a client of DiLoCo keeps: AdamW's
 DERIVED = 2  # final and best
 FACTS_BYTES = 4096  # of an update's metrics and names, beside its tensors
 
@@ -56,7 +59,8 @@ def most_held(spec: JobSpec) -> Most:
     rule = rule_of(spec)
     in_store = rule.keeps != "nothing" and not kept_at_site(spec)
     by_clients = asked * rounds + len(spec.client_names) if in_store else 0
-    states = STATES.get(spec.strategy.name, STATES_MAX) * kept
+    by_clients *= MOMENTS if spec.strategy.name == "diloco" else 1
+    states = states_of(spec) * kept
     return Most(asked * rounds + first, kept + DERIVED, states, by_clients, len(rule.sends))
 
 
@@ -75,7 +79,7 @@ def still_to_come(spec: JobSpec, committed: int) -> int:
     most = most_held(spec)
     left = spec.rounds - committed
     if spec.keep_checkpoints == "all":
-        each = 1 + STATES.get(spec.strategy.name, STATES_MAX)
+        each = 1 + states_of(spec)
         return min(left, IN_HAND) * spec.asked * (1 + most.beside) + left * each + DERIVED + most.kept
     coming = min(left, IN_HAND) * spec.asked * (1 + most.beside)
     return min(most.models, coming + most.checkpoints + most.states + most.kept)
@@ -89,3 +93,8 @@ def _checkpoints(spec: JobSpec) -> int:
     if rule == "every":
         return min(spec.rounds + 1, spec.rounds // count + 1 + LATEST + 1)
     return spec.rounds + 1
+
+
+def states_of(spec: JobSpec) -> int:
+    """Models' worth of state beside a checkpoint."""
+    return STATES.get(spec.strategy.name, STATES_MAX) + bool(spec.strategy.options.get("ema"))

@@ -43,6 +43,7 @@ PLAIN = Rule()
 OF_STRATEGY: dict[str, Rule] = {
     "scaffold": Rule(keeps="state", sends=("dc",), hears=True, even=True, ours=True),
     "fednova": Rule(terms={"a": 1e-6}, ours=True),
+    "diloco": Rule(keeps="state", even=True, ours=True),
     "feddyn": Rule(keeps="state", even=True, ours=True),
     "qfedavg": Rule(terms={"loss": 0.0, "distance": 0.0}),
 }

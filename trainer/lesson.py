@@ -88,7 +88,9 @@ class Lesson:
         layout, spec = self.model.layout, self.work.spec
         parameters = {name: layout.state[name] for name in layout.trainable}
         server = {} if self.work.server_path is None else map_file(self.work.server_path)
-        rule = make_rule(Given(parameters, self.base, self.kept, server, spec, self.setting.lr, self.model.module))
+        setting = self.setting
+        given = Given(parameters, self.base, self.kept, server, spec, setting.lr, self.model.module, setting.job_round)
+        rule = make_rule(given)
         if rule is not None:
             rule.begin(self._loss)
         return rule

@@ -158,6 +158,8 @@ def train_weights(
     start = _origin(parameters, origin) if setting.train.mu else []
     with setting.precision():  # an impossible precision is told before any work
         scaler = torch.amp.GradScaler(setting.device.type, enabled=setting.train.precision == "fp16")
+    if rule is not None:
+        rule.take_up(optimizer)
     tally, steps = LossTally(), 0
     for batch in batches_of(dataset, setting):
         setting.poll()

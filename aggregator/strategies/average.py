@@ -15,6 +15,14 @@ Options = Mapping[str, bool | int | float | str | list[bool | int | float | str]
 
 
 @dataclass(frozen=True, slots=True)
+class Squares:
+    """Squared norms of what changed, over what is trained: of each update in client order, and of their average."""
+
+    each: tuple[float, ...]
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
 class Average:
     """The weighted average of a round's updates, over the trainable parameters.
 
@@ -27,6 +35,7 @@ class Average:
             tensor. Empty unless the algorithm sends any.
         counted: the updates, in client order.
         clients: how many clients the job has in all.
+        squares: for a strategy that says `needs_squares = True`; else None.
     """
 
     kind: Literal["weights", "delta", "gradients"]
@@ -34,6 +43,7 @@ class Average:
     beside: Mapping[str, Tensors] = field(default_factory=dict)
     counted: tuple[Counted, ...] = ()
     clients: int = 1
+    squares: Squares | None = None
 
     def weights(self, name: str, weight: torch.Tensor) -> torch.Tensor:
         """w_avg: exactly the average where weights were sent, with no w - (w - w_avg) to round it."""

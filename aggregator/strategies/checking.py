@@ -35,6 +35,8 @@ def check(spec: JobSpec) -> None:
                 f'strategy.name: {name} works on weights, and this job sends gradients (update = "gradients"). '
                 f'Choose an optimizer of torch ("sgd", "adam", ...), or update = "weights".'
             )
+        if name == "fedexp":
+            _check_fedexp(spec)
     elif name in TORCH:
         check_options("strategy", name, TORCH[name] | COMMON, spec.strategy.options)
         _check_torch(name, spec)
@@ -42,6 +44,15 @@ def check(spec: JobSpec) -> None:
         known = [*STRATEGIES, *TORCH, *installed()]
         raise SpecInvalid(f"strategy.name: there is no strategy {name!r}{nearest(name, known)}")
     check_rule(spec)
+
+
+def _check_fedexp(spec: JobSpec) -> None:
+    if spec.reducer.name != "average":
+        raise SpecInvalid(
+            "reducer.name: fedexp steps by the norms of all updates, an attacker's too; choose another strategy."
+        )
+    if spec.schedule.asynchronous:
+        raise SpecInvalid('schedule.kind: fedexp is about updates of one model: choose "synchronous".')
 
 
 def _check_torch(name: str, spec: JobSpec) -> None:

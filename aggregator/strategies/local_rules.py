@@ -34,6 +34,8 @@ def _complaints(spec: JobSpec) -> Iterator[str]:
         yield "compress.error_feedback: what a client keeps goes with rounds; set it to false, or choose another way."
     elif (name in OF_STRATEGY or rule_of(spec).keeps != "nothing") and spec.schedule.asynchronous:
         yield f'schedule.kind: {name} is about rounds that all begin with one model: choose "synchronous".'
+    if name == "diloco" and not train.steps and any(spec.strategy.options.get(key) for key in ("warmup", "decay")):
+        yield "train.steps: diloco's schedule counts inner steps over all rounds: say how many a round has."
     yield from _of_options(train)
     if name in ("scaffold", "fednova"):
         yield from _needs_plain_sgd(name, train)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...storage.rules import FEDDYN_ALPHA
 from ..choices import Option, decay, rate
 
-COMMON: dict[str, Option] = {"accumulate": Option("float32", choices=("float32", "float64"))}
+COMMON: dict[str, Option] = {"accumulate": Option("float32", choices=("float32", "float64")), "ema": decay(0.0)}
 
 _ADAPTIVE = {"lr": rate(0.1), "beta1": decay(0.9), "beta2": decay(0.99), "tau": rate(1e-3)}
 
@@ -15,6 +15,8 @@ STRATEGIES: dict[str, dict[str, Option]] = {
     "fedadam": _ADAPTIVE,
     "fedyogi": _ADAPTIVE,
     "fedadagrad": {"lr": rate(0.1), "tau": rate(1e-3)},
+    "fedexp": {"epsilon": rate(1e-3)},
+    "diloco": {"lr": rate(0.7), "momentum": decay(0.9), "warmup": Option(0), "decay": Option(0)},
     "scaffold": {"lr": rate(1.0)},
     "fednova": {"lr": rate(1.0)},
     "feddyn": {"alpha": rate(FEDDYN_ALPHA)},
@@ -24,7 +26,10 @@ STRATEGIES: dict[str, dict[str, Option]] = {
 # Whose step of an item looks at that item alone, and whose state is `<what>/<parameter>` (a tensor of its shape,
 # or a number): a model of any size goes through them range by range. All of TORCH below are such.
 ELEMENTWISE = frozenset(
-    ("fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "scaffold", "fednova", "feddyn", "qfedavg")
+    (
+        *("fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "fedexp", "diloco"),
+        *("scaffold", "fednova", "feddyn", "qfedavg"),
+    )
 )
 
 _LR = {"lr": rate(None)}

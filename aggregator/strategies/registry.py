@@ -9,7 +9,7 @@ from ...storage.errors import SpecInvalid
 from ...storage.job import JobSpec
 from .average import Options, Strategy
 from .checking import check, installed
-from .options import ELEMENTWISE, STRATEGIES, TORCH
+from .options import COMMON, ELEMENTWISE, STRATEGIES, TORCH
 
 
 def load(spec: JobSpec) -> Strategy:
@@ -39,7 +39,7 @@ def load(spec: JobSpec) -> Strategy:
 def options_of(spec: JobSpec, round_number: int) -> Options:
     """The job's options for its strategy: defaults filled in, the rate of a gradients job from [train] if not given."""
     name = spec.strategy.name
-    given = {key: value for key, value in spec.strategy.options.items() if key != "accumulate"}
+    given = {key: value for key, value in spec.strategy.options.items() if key not in COMMON}
     rate = {"lr": spec.train.lr_at(round_number)} if spec.update == "gradients" else {}
     if name == "qfedavg":
         rate = {"lipschitz": 1 / spec.train.lr_at(round_number)}
@@ -51,6 +51,11 @@ def elementwise(spec: JobSpec) -> bool:
     """Whether the job's strategy may be given a part of the model at a time: one of another package says so itself."""
     name = spec.strategy.name
     return name in ELEMENTWISE or name in TORCH or bool(getattr(load(spec), "elementwise", False))
+
+
+def needs_squares(spec: JobSpec) -> bool:
+    """Whether the strategy wants the norms of updates, which takes a further pass over them when the round closes."""
+    return bool(getattr(load(spec), "needs_squares", False))
 
 
 def accumulates_double(spec: JobSpec) -> bool:

@@ -126,6 +126,8 @@ OPTIONS: dict[str, dict[str, Any]] = {name: {"lr": 0.5} for name in TORCH} | {
     "fedavgm nesterov": {"lr": 0.7, "nesterov": True},
     "sgd with momentum": {"lr": 0.5, "momentum": 0.9, "nesterov": True},
     "adam amsgrad": {"lr": 0.5, "amsgrad": True},
+    "fedavg with ema": {"ema": 0.9},
+    "fedadam with ema": {"ema": 0.9},
     "fedadam in float64": {"accumulate": "float64"},
 }
 SENDING = {"scaffold": ("dc",)}

@@ -18,7 +18,7 @@ import torch
 from warren.aggregator.checkpoint import read_start, write_checkpoint
 from warren.storage.documents import Entry, Manifest
 from warren.storage.job import JobSpec, make_spec
-from warren.storage.torch_tensors import save
+from warren.storage.torch_tensors import map_file, save
 
 ROUNDS = 20
 CLIENTS = 4
@@ -147,6 +147,56 @@ def test_a_strategy_is_its_paper_for_20_rounds(tmp_path: Path, case: str, update
     for mine, theirs in zip(models, wanted, strict=True):
         for key in theirs:
             np.testing.assert_allclose(mine[key], theirs[key], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("case", ["fedavg", "fedadam", "sgd as DiLoCo's outer step"])
+def test_a_running_mean_is_kept_beside_any_strategy_and_changes_no_checkpoint(tmp_path: Path, case: str) -> None:
+    name, options, _ = CASES[case]
+    chance = np.random.default_rng(11)
+    expected = start = random_tree(chance)
+    drift = [[random_like(chance, start) for _ in range(CLIENTS)] for _ in range(ROUNDS)]
+
+    def updates_of(number: int, w: Tree) -> list[Tree]:
+        return [{n: w[n] * 0.9 + move[n] for n in w} for move in drift[number - 1]]
+
+    for folder in ("plain", "mean"):
+        (tmp_path / folder).mkdir()
+    plain = run_rounds(tmp_path / "plain", spec("weights", name, **options), start, updates_of)
+    models = run_rounds(tmp_path / "mean", spec("weights", name, ema=0.8, **options), start, updates_of)
+    for number, model in enumerate(models, 1):
+        kept = map_file(tmp_path / "mean" / f"state{number}")
+        for key in start:
+            assert (model[key] == plain[number - 1][key]).all()
+            expected = expected | {key: 0.8 * expected[key] + 0.2 * model[key]}
+            np.testing.assert_allclose(kept[f"ema/{key}"].numpy(), expected[key], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("update", ["weights", "delta"])
+def test_fedexp_is_its_paper_for_20_rounds(tmp_path: Path, update: str) -> None:
+    """Step max(1, sum p_i |D_i|^2 / 2 (|D|^2 + epsilon)), the norms over all tensors together."""
+    chance = np.random.default_rng(11)
+    expected = random_tree(chance)
+    drift = [[random_like(chance, expected) for _ in range(CLIENTS)] for _ in range(ROUNDS)]
+    share = np.array([10 + 7 * n for n in range(CLIENTS)], dtype=np.float64)
+    share /= share.sum()
+
+    def updates_of(number: int, w: Tree) -> list[Tree]:
+        scale = 1.0 if number % 2 else 1e-3  # below epsilon the step is the plain average
+        return [{n: scale * move[n] + (0.0 if update == "delta" else w[n]) for n in w} for move in drift[number - 1]]
+
+    models = run_rounds(tmp_path, spec(update, "fedexp", epsilon=1e-2), expected, updates_of)
+    steps = []
+    for number, moves in enumerate(drift, 1):
+        scale = 1.0 if number % 2 else 1e-3
+        squares = [sum(float((scale * part**2 * scale).sum()) for part in move.values()) for move in moves]
+        average = {n: scale * part for n, part in mean(moves).items()}
+        square = sum(float((part**2).sum()) for part in average.values())
+        steps.append(max(1.0, float(share @ squares) / (2 * (square + 1e-2))))
+        expected = {n: w + steps[-1] * average[n] for n, w in expected.items()}
+        for key in expected:
+            np.testing.assert_allclose(models[number - 1][key], expected[key], rtol=1e-9, atol=1e-12)
+    assert min(steps) == 1.0
+    assert max(steps) > 1.2
 
 
 def random_like(chance: np.random.Generator, tree: Tree) -> Tree:

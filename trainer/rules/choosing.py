@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...storage.rules import rule_name
+from .diloco import DiLoCo
 from .feddyn import FedDyn
 from .fednova import FedNova
 from .fedsam import FedSam
@@ -14,6 +15,7 @@ _RULES: dict[str, type[Rule]] = {
     "scaffold": Scaffold,
     "fednova": FedNova,
     "feddyn": FedDyn,
+    "diloco": DiLoCo,
     "fedsam": FedSam,
     "qfedavg": QFedAvg,
 }  # what stays with the client (personal, ditto) is no part of the training loop

@@ -24,6 +24,7 @@ class Given:
         spec: the job.
         lr: the local rate of this round.
         model: the whole module.
+        job_round: the round, from 1.
     """
 
     parameters: Mapping[str, torch.Tensor]
@@ -33,6 +34,7 @@ class Given:
     spec: JobSpec
     lr: float
     model: torch.nn.Module
+    job_round: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ class Rule:
 
     def begin(self, loss: Callable[[], float]) -> None:
         """Before the first batch. `loss()`: the mean loss over the client's examples at the start."""
+
+    def take_up(self, optimizer: torch.optim.Optimizer) -> None:
+        """Before the first batch: the round's optimizer, fresh; a rule may give it what an earlier one had."""
 
     def correct(self, again: Callable[[], None]) -> None:
         """After each backward pass, before the proximal term, clipping and the step.
