@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ BLOCK_ITEMS_MAX = 1 << 16
 BLOCK_ITEMS_MIN = 1 << 8
 
 Tensors = dict[str, torch.Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def trained_blocks(updates: Updates) -> Iterator[Piece]:
         yield from whole(updates.layout.tensors[name]).cut(updates.block_items)
 
 
-def batched(pieces: Iterator[Piece], act: Callable[[Piece], NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
+def batched(pieces: Iterator[T], act: Callable[[T], NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
     """Results in order, of as many pieces at a time as there are threads: each may be large."""
     while batch := list(islice(pieces, cores())):
         yield from list(pool().map(act, batch))

@@ -20,12 +20,14 @@ def squares_of(updates: Updates, average: Callable[[Piece], torch.Tensor]) -> Sq
         average: gives items of the average, (items,), as updates are: weights or changes.
     """
     total = np.zeros(len(updates.sources) + 1)
-    for found in batched(trained_blocks(updates), lambda block: _of_block(updates, average, block)):
+    # An average may be made by the threads that work on blocks here: it is asked for before they are.
+    blocks = ((block, average(block)) for block in trained_blocks(updates))
+    for found in batched(blocks, lambda pair: _of_block(updates, *pair)):
         total += found
     return Squares(tuple(total[:-1].tolist()), float(total[-1]))
 
 
-def _of_block(updates: Updates, average: Callable[[Piece], torch.Tensor], block: Piece) -> NDArray[np.float64]:
+def _of_block(updates: Updates, block: Piece, average: torch.Tensor) -> NDArray[np.float64]:
     start = read_piece(updates.base, block).double() if updates.absolute else 0.0
     sent = [read_piece(source, block) for source in updates.sources]
-    return np.array([float((each.double() - start).square_().sum()) for each in (*sent, average(block))])
+    return np.array([float((each.double() - start).square_().sum()) for each in (*sent, average)])
