@@ -30,6 +30,11 @@ JOBS: dict[str, dict[str, Any]] = {
     "scaffold": {"strategy": {"name": "scaffold"}},
     "fednova": {"strategy": {"name": "fednova"}, "train": {"lr": 0.1, "momentum": 0.5}},
     "feddyn": {"strategy": {"name": "feddyn", "alpha": 0.1}},
+    "diloco": {
+        "strategy": {"name": "diloco"},
+        "train": {"lr": 0.02, "optimizer": "adamw", "steps": 8, "batch_size": 16},
+    },
+    "fedexp, with a mean beside it": {"strategy": {"name": "fedexp", "ema": 0.5}},
     "fedbn": {"train": BN, "source": NORMED},
     "ditto": {"train": {"lr": 0.1, "rule": "ditto"}, "update": "delta"},
 }
