@@ -20,8 +20,10 @@ SETTINGS: list[tuple[str, str, float]] = [
     *(("torch", "unit", rate) for rate in (0.2, 0.1, 0.05, 0.025)),
     ("truncated", "unit", 0.1),
     ("glorot", "unit", 0.1),
+    ("torch", "centred", 0.2),
     ("torch", "centred", 0.1),
     ("torch", "standard", 0.1),
+    ("torch", "standard", 0.05),
 ]
 INITS = {"torch": "torch's", "glorot": "Glorot uniform", "truncated": "truncated normal, 0.1"}
 SCALES = {"unit": "0 to 1", "centred": "-0.5 to 0.5", "standard": "mean 0, variance 1"}
