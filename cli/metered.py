@@ -147,8 +147,9 @@ def metered(meters: Meters) -> Kinds:
                     meters.trainer_state.labels(state).set(state == presence.fields.get("state"))
 
     class MeteredNews(News):
-        def append(self, completion: Completion, source: str) -> None:
-            super().append(completion, source)
-            meters.completions.labels(completion.kind, completion.outcome).inc()
+        def append_all(self, completions: Sequence[Completion], source: str) -> None:
+            super().append_all(completions, source)
+            for completion in completions:
+                meters.completions.labels(completion.kind, completion.outcome).inc()
 
     return Kinds(MeteredStore, MeteredLedger, MeteredNews)

@@ -15,6 +15,7 @@ from warren.broker.memory import MemoryBroker
 from warren.broker.messages import Completion, RoundJob, decode, encode
 from warren.broker.ports import Outgoing
 from warren.broker.topology import rounds_queue
+from warren.cli.metered import Meters, metered
 from warren.storage import keys
 from warren.storage.folder import FolderStore
 from warren.storage.job import make_spec, write_spec
@@ -132,6 +133,15 @@ def test_one_long_job_among_short_ones_ends_the_bundling_until_it_is_forgotten()
     assert pace.ahead == BUNDLE_MAX
     pace.forget()
     assert pace.ahead == 1
+
+
+def test_each_completion_of_a_bundle_is_counted() -> None:
+    meters = Meters()
+    news = metered(meters).news(fakeredis.FakeRedis())
+    told = Completion(job="j", round=1, kind="train", client="c1", attempt="a", outcome="updated")
+    news.append_all([told, told], "pool.p")
+    news.append(told, "pool.p")
+    assert meters.completions.labels("train", "updated")._value.get() == 3
 
 
 def test_several_completions_stand_in_their_streams_in_order() -> None:

@@ -16,7 +16,7 @@ from warren.storage.tensors import read_header, write_file
 from warren.storage.torch_tensors import map_file, row_of
 from warren.trainer.packed import Chance, fed_back
 
-CLIENTS, ROUNDS, STEPS, RATE = 10, 40, 5, 0.5
+CLIENTS, ROUNDS, STEPS, RATE = 5, 40, 5, 0.5
 Tensors = dict[str, torch.Tensor]
 
 
