@@ -266,3 +266,12 @@ def test_the_time_left_leaves_out_the_first_round_which_starts_everything_up(hou
     assert house.reader.read().seconds_left == 400.0
     house.freeze(2)
     assert house.reader.read().seconds_left == 6.0
+
+
+def test_an_asynchronous_job_shows_its_version_and_who_is_out(tmp_path: Path) -> None:
+    house = House(tmp_path, schedule={"kind": "fedbuff", "buffer": 2})
+    house.serve()
+    house.open_round(4, c000="valid", c001="asked", c002="asked")
+    lines = [" ".join(line.split()) for line in drawn(house.reader.read()).splitlines()]
+    assert any("version 4 1 ready, 2 out next deadline in" in line for line in lines), lines
+    assert any("versions" in line and "of 5" in line for line in lines)
