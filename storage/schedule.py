@@ -82,8 +82,6 @@ def check(schedule: ScheduleSpec, job: Any) -> None:
         raise ValueError(f'update: {kind} works on {sends}, and this job sends "{job.update}"')
     if job.strategy.weighting != "uniform":
         raise ValueError(f'strategy.weighting: {kind} counts clients alike, by their staleness: use "uniform"')
-    if job.reducer.name != "average":
-        raise ValueError(f"reducer.name: {job.reducer.name} compares the updates of one round; {kind} has none")
     if job.over_select:
         raise ValueError(f"over_select: nobody waits for the last in {kind}, so there is nothing to ask more for")
     if job.below_quorum == "resample":

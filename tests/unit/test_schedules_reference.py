@@ -175,7 +175,6 @@ def test_an_asynchronous_job_has_the_defaults_that_go_with_its_schedule() -> Non
         ({"kind": "fedasync"}, {"over_select": 1}, "over_select: nobody waits"),
         ({"kind": "fedasync"}, {"below_quorum": "resample"}, "below_quorum: fedasync always asks another"),
         ({"kind": "fedasync"}, {"strategy": {"weighting": "examples"}}, "strategy.weighting: fedasync counts"),
-        ({"kind": "ssp"}, {"reducer": {"name": "median"}}, "reducer.name: median compares the updates of one round"),
         ({"kind": "ssp"}, {"fraction": 0.5}, "fraction: in ssp all clients take part"),
         ({"kind": "fedbuff", "buffer": 7}, {}, "schedule.buffer: 7 updates of different clients never come together"),
         ({"kind": "fedbuff", "buffer": 3, "alpha": 0.5}, {}, "alpha means nothing to fedbuff"),
