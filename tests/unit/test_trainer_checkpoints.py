@@ -43,5 +43,5 @@ def test_a_checkpoint_like_an_older_one_is_read_under_its_own_key(store: FolderS
 
 def test_other_bytes_than_those_meant_are_refused(store: FolderStore, tmp_path: Path) -> None:
     job = order(store, 1, b"weights").model_copy(update={"base_digest": "0" * 64})
-    with pytest.raises(ObjectDamaged, match="not the checkpoint"):
+    with pytest.raises(ObjectDamaged, match="not what the round job names"):
         Checkpoints(store, tmp_path / "kept").path(job)
