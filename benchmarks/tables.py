@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import control_path
+import fold_memory
 import report
 import round_overhead
 import virtual_clients
@@ -47,6 +48,10 @@ def virtual(found: dict[str, Any]) -> str:
     return f"{virtual_clients.as_table(found['rows'])}\n\n{_measured(row)}"
 
 
+def memory(found: dict[str, Any]) -> str:
+    return f"{fold_memory.as_table(found['rows'])}\n\n{_measured(found)}"
+
+
 def _measured(found: dict[str, Any]) -> str:
     about = found["machine"]
     busy = f"others kept {about['others_busy_percent']:.0f} % of the machine busy before it began"
@@ -59,6 +64,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "virtual_clients": virtual,
     "mnist_2nn": mnist,
     "mnist_2nn_tuning": tuning,
+    "fold_memory": memory,
 }
 
 
