@@ -59,10 +59,9 @@ class Consumer(Protocol):
         ...
 
     def allow(self, count: int) -> None:
-        """From now on up to `count` unsettled messages of each queue, in place of the `prefetch` given.
+        """From now on up to `count` unsettled messages of each queue may be taken, where none waits here for its turn.
 
-        Called with everything settled: RabbitMQ does not count what another limit brought.
-        What the broker sent ahead goes back to others when one that was taken is not settled within a moment.
+        A broker that sends ahead keeps to the `prefetch` that was given.
         """
         ...
 

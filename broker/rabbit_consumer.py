@@ -37,7 +37,6 @@ class RabbitConsumer:
         self._refusal: BrokerRefused | None = None
         self._open: set[Tap] = set()
         self._out: set[RabbitDelivery] = set()  # handed out and not settled
-        self._ahead = False  # whether more are allowed than are worked on at a time
         self._last = 0  # the place of the queue last taken from
         link.add(self)
 
@@ -82,16 +81,7 @@ class RabbitConsumer:
             raise
 
     def allow(self, count: int) -> None:
-        """More, or fewer, of each queue at a time; costs two round trips to the broker when it changes."""
-        with self._changed:
-            if count == self._prefetch:
-                return
-            self._prefetch, self._ahead = count, count > 1
-        self._link.post(lambda: self._limit(count))
-
-    def _limit(self, count: int) -> None:
-        for tap in self._taps:
-            tap.limit(count)
+        """Nothing: RabbitMQ sends ahead what it may, and a job that waits here is kept from an idle trainer."""
 
     def close(self) -> None:
         """Closing the channels hands back what is unsettled; waits for it at most CLOSE_SECONDS_MAX."""
@@ -115,7 +105,7 @@ class RabbitConsumer:
                 self._last = place
                 return held.popleft(), 0.0
             if tap.resting:
-                if place <= self._last or waited >= IDLE_SECONDS:
+                if place < self._last or waited >= IDLE_SECONDS:
                     self._link.post(tap.wake)
                     return None, WAKE_SECONDS_MAX
                 pause = IDLE_SECONDS - waited
@@ -125,16 +115,16 @@ class RabbitConsumer:
 
     def _hand_out(self, delivery: RabbitDelivery) -> None:
         self._out.add(delivery)
-        if self._ahead or (len(self._taps) > 1 and len(self._out) >= self._prefetch):
+        if len(self._taps) > 1 and len(self._out) >= self._prefetch:
             self._link.later(BUSY_SECONDS, lambda: self._rest(delivery))
 
     def _rest(self, delivery: RabbitDelivery) -> None:
         back: list[RabbitDelivery] = []
         with self._changed:
-            if self.closing or delivery not in self._out or not (self._ahead or len(self._out) >= self._prefetch):
+            if self.closing or delivery not in self._out or len(self._out) < self._prefetch:
                 return
             for tap in self._taps:
-                if self._ahead or tap.queue != delivery.queue:
+                if tap.queue != delivery.queue:
                     tap.rest()
                     held = self._held[tap.queue]
                     back += [one for one in held if not one.deliveries_before]  # 3.10 counts each return

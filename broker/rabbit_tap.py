@@ -72,7 +72,6 @@ class Tap:
         self._tag = ""
         self._pause = REOPEN_SECONDS_MIN
         self._cancelled = False
-        self._limit = 0  # that the channel has
 
     def open(self, session: Session) -> None:
         self._session, self._cancelled, self.resting = session, False, False
@@ -99,35 +98,16 @@ class Tap:
         if self.resting and self._channel.is_open:
             self.resting = False
             self.quiet_at = time.monotonic() + WAKE_SECONDS_MAX
-            self._start(self._channel)
-
-    def limit(self, prefetch: int) -> None:
-        """Let the broker send so many ahead; one that rests, or is not open, learns it when it consumes again."""
-        self._prefetch = prefetch
-        if self.flowing and self._channel.is_open:
-            channel, self.flowing = self._channel, False
-            self.quiet_at = time.monotonic() + WAKE_SECONDS_MAX
-            channel.basic_cancel(self._tag, callback=lambda _: self._start(channel))
+            self._consume(self._channel)
 
     def _opened(self, channel: Any) -> None:
         # A deleted queue cancels the consumer and leaves the channel open; so does 4.3's consumer timeout.
         channel.add_on_cancel_callback(lambda _: self._cancel())
-        self._limit = 0
-        self._start(channel)
+        channel.basic_qos(prefetch_count=self._prefetch, callback=lambda _: self._consume(channel))
 
     def _cancel(self) -> None:
         self._cancelled = True
         self.shut()
-
-    def _start(self, channel: Any) -> None:
-        """Consume; a new limit counts for consumers that begin after it."""
-        if not channel.is_open or self.resting:
-            return
-        if self._limit == self._prefetch:
-            self._consume(channel)
-        else:
-            self._limit = self._prefetch
-            channel.basic_qos(prefetch_count=self._limit, callback=lambda _: self._consume(channel))
 
     def _consume(self, channel: Any) -> None:
         if channel.is_open:

@@ -12,7 +12,7 @@ from ..broker.messages import Completion
 from ..broker.ports import Delivery
 from .ports import News
 
-BUNDLE_MAX = 8  # round jobs of one trip; also how many a trainer holds ahead while they are short
+BUNDLE_MAX = 8  # round jobs of one trip
 SHORT_SECONDS = 0.03  # a bundle waits for the jobs after it: 0.25 s at most, if none is longer than the last ones
 REMEMBERED = 8  # jobs that were all short before the next is taken for short
 

@@ -30,6 +30,7 @@ from warren.storage import keys
 from warren.storage.documents import Base, Control, Entry, Manifest, write_document
 from warren.storage.job import JobSpec
 from warren.storage.keys import UpdateName
+from warren.trainer.bundle import Bundle
 from warren.trainer.worker import HandBack, Worker
 
 SEEDS_MAX = 1000
@@ -188,12 +189,23 @@ def acknowledged_last() -> Sequence[Patch]:
         delivery.ack()
         try:
             completion = self._complete(job, spec, again=job.again)
-            if completion is not None:
-                self._persist(job, self._bench.news.append, completion, self._source)
+            self._persist(job, self._bench.news.append_all, [completion], self._source)
         except HandBack:
             return
 
     return [(Worker, "_settle", _settle)]
+
+
+def told_before_acknowledged() -> Sequence[Patch]:
+    """A trainer acknowledges a bundle of round jobs, and then tells of them."""
+
+    def send(self: Bundle) -> None:
+        waiting, self._waiting = self._waiting, []
+        for delivery, _ in waiting:
+            delivery.ack()
+        self._news.append_all([completion for _, completion in waiting], self._source)
+
+    return [(Bundle, "send", send)]
 
 
 def rejected_attempts_are_set_aside() -> Sequence[Patch]:
@@ -250,6 +262,7 @@ MUTANTS = [
         winner_read_back,
         ends_are_final,
         acknowledged_last,
+        told_before_acknowledged,
         rejected_attempts_are_set_aside,
         updates_outlive_their_round,
         frozen_round_is_finished,

@@ -135,6 +135,23 @@ def test_one_long_job_among_short_ones_ends_the_bundling_until_it_is_forgotten()
     assert pace.ahead == 1
 
 
+def test_a_consumer_in_memory_may_be_allowed_more_and_fewer() -> None:
+    broker = MemoryBroker()
+    broker.declare([QUEUE])
+    broker.publish([Outgoing(QUEUE, word.encode()) for word in "abcdef"])
+    consumer = broker.consume([QUEUE])
+    taken = [consumer.take(0.0), consumer.take(0.0)]
+    assert [one is not None for one in taken] == [True, False]
+    consumer.allow(3)
+    several = [consumer.take(0.0) for _ in range(3)]
+    assert [one and one.body for one in several] == [b"b", b"c", None]
+    for delivery in (*taken, *several):
+        if delivery is not None:
+            delivery.ack()
+    consumer.allow(1)
+    assert [one is not None for one in (consumer.take(0.0), consumer.take(0.0))] == [True, False]
+
+
 def test_each_completion_of_a_bundle_is_counted() -> None:
     meters = Meters()
     news = metered(meters).news(fakeredis.FakeRedis())
