@@ -23,10 +23,10 @@ BUILD_SECONDS = 1800
 
 def main() -> int:
     try:
-        browser()
         engine()
         images = Images()
         settings = images.use(named(FILES))
+        browser()
     except ImagesMissing as error:
         print(f"container tests: {error}", flush=True)
         return MISSING

@@ -129,8 +129,10 @@ def test_each_service_shows_health_and_metrics_and_logs_one_object_a_line(system
     shown = system.execute("aggregator", "python3", "-c", ask)
     assert f'warren_rounds_committed_total{{job="{first_job}"}} 4.0' in shown
     assert 'warren_completions_total{kind="train",outcome="updated"}' in system.execute("trainer", "python3", "-c", ask)
-    lines = system.compose("logs", "--no-log-prefix", "trainer").splitlines()
-    records = [json.loads(line[line.index("{") :]) for line in lines if '"logger"' in line]
+    for service in ("aggregator", "trainer"):
+        lines = system.compose("logs", "--no-log-prefix", service).splitlines()
+        records = [json.loads(line) for line in lines]
+        assert all(one["logger"] for one in records)
     assert any(one.get("job") == first_job and one.get("round") == 2 for one in records)
 
 
