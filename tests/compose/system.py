@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from compose.images import Images
 from servers.process import free_port
@@ -21,6 +22,7 @@ SERVICES = ("aggregator", "trainer")
 COMMAND_SECONDS = 240.0
 BUILD_SECONDS = 1800.0
 LOOK_SECONDS = 0.25
+ERASE = "\x1b[2K"  # compose 2.26 begins lines with it, also where there is no terminal
 DOMAIN = "warren.example"  # of the edge
 
 
@@ -120,6 +122,11 @@ class System:
 
     def tails(self) -> str:
         return self.compose("ps", "--all", code=None) + self.compose("logs", "--tail", "15", code=None)
+
+
+def read_log(shown: str) -> list[dict[str, Any]]:
+    """The records that `docker compose logs` shows of a service of ours: all its lines are JSON, or this raises."""
+    return [json.loads(line.replace(ERASE, "")) for line in shown.splitlines()]
 
 
 def docker(*words: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from compose.console import console
 from compose.get import browser_program
 from compose.refusals import PROBE, REFUSALS
-from compose.system import ROOT, System, docker
+from compose.system import ROOT, System, docker, read_log
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
 
@@ -130,8 +130,7 @@ def test_each_service_shows_health_and_metrics_and_logs_one_object_a_line(system
     assert f'warren_rounds_committed_total{{job="{first_job}"}} 4.0' in shown
     assert 'warren_completions_total{kind="train",outcome="updated"}' in system.execute("trainer", "python3", "-c", ask)
     for service in ("aggregator", "trainer"):
-        lines = system.compose("logs", "--no-log-prefix", service).splitlines()
-        records = [json.loads(line) for line in lines]
+        records = read_log(system.compose("logs", "--no-log-prefix", service))
         assert all(one["logger"] for one in records)
     assert any(one.get("job") == first_job and one.get("round") == 2 for one in records)
 

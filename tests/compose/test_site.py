@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from compose.system import DOMAIN, ROOT, System, docker
+from compose.system import DOMAIN, ROOT, System, docker, read_log
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
@@ -101,8 +101,7 @@ def test_a_site_trains_a_job_through_the_one_port_with_data_and_a_task_of_its_ow
     (tasks / "job.toml").write_text(JOB)
     job = extended.submit("job.toml")
     extended.until(lambda: extended.job(job)["state"] == "done", f"{job} is done")
-    log = site.compose("logs", "--no-log-prefix", "trainer")
-    records = [json.loads(line) for line in log.splitlines()]
+    records = read_log(site.compose("logs", "--no-log-prefix", "trainer"))
     trained = {one.get("round") for one in records if "update stored" in one["message"] and one.get("job") == job}
     assert trained == {0, 1, 2}
     assert site.far_ports() == {extended.ports["EDGE"]}
