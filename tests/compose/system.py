@@ -125,8 +125,8 @@ class System:
 
 
 def read_log(shown: str) -> list[dict[str, Any]]:
-    """The records that `docker compose logs` shows of a service of ours: all its lines are JSON, or this raises."""
-    return [json.loads(line.replace(ERASE, "")) for line in shown.splitlines()]
+    """The records among the lines that `docker compose logs` shows of a service of ours."""
+    return [json.loads(line.replace(ERASE, "")) for line in shown.splitlines() if '"logger"' in line]
 
 
 def docker(*words: str) -> str:
