@@ -2,7 +2,7 @@
 # make bench: what a round costs, beside its floor, in short (docs/performance.md).
 # make fidelity: experiments of the literature beside their figures (docs/fidelity.md); ARGS=--smoke, --full.
 # make fuzz: 100,000 cases of what a peer or a file may say.
-# make simulate: 10,000 seeds of crashes and lost messages (SEEDS=...). make mutants: what that must catch.
+# make simulate: 10,000 seeds of crashes and lost messages (SEEDS=...), and as many of asynchronous jobs. make mutants: what that must catch.
 # make datasets: the real MNIST, Fashion-MNIST and CIFAR-10 that tests read (181 MB, once, into .cache).
 # make test-compose: docker-compose.yml under a real engine, with pictures of MinIO's console; ARGS='-m "containers and not drill"':
 #   without disks that fill, restores and restarts. make compose-images: what that needs, ahead of it.
@@ -51,6 +51,7 @@ fuzz: $(VENV)/.dev-installed
 
 simulate: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest tests/simulation --seeds $(or $(SEEDS),10000) --timeout 0 -s -q $(ARGS)
+	$(BIN)/python -m pytest tests/simulation --seeds $(or $(SEEDS),10000) --flows --timeout 0 -s -q $(ARGS)
 
 mutants: $(VENV)/.dev-installed
 	PYTHONPATH=tests $(BIN)/python -m simulation.mutants
