@@ -43,7 +43,7 @@ def counted(manifests: list[Manifest]) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_asynchronous_job_ends_learns_and_is_made_again_with_the_same_bytes(tmp_path: Path, kind: str) -> None:
-    packed = {"compress": {"to": "int8"}} if kind == "fedbuff" else {}
+    packed: dict[str, Any] = {"compress": {"to": "int8"}} if kind == "fedbuff" else {}
     job_file = write_job(tmp_path, schedule=KINDS[kind], rounds=ROUNDS, **KEPT, **packed)
     result = run_embedded(job_file, tmp_path / "runs", "--trainers", "2")
     assert result["state"] == "done"
