@@ -63,7 +63,7 @@ def cells(size: Size, found: Found) -> Sequence[Cell]:
     for method in METHODS:
         cost = 5 + steps * WORKERS * STEP_SECONDS + (steps * 0.15 if method == "synchronous" else 0)
         made.append(Cell(name_of(method, size), job(method, steps, inner), cost))
-    return made
+    return sorted(made, key=lambda cell: cell.seconds)
 
 
 def table(size: Size, found: Found) -> str:
