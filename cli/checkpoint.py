@@ -37,6 +37,7 @@ def list_checkpoints(job: str, as_json: bool, store: Path | None, servers: optio
 
 @checkpoint.command(
     epilog="\b\nExamples:\n  warren checkpoint get lung-4f\n  warren checkpoint get lung-4f 12 -o round12.safetensors"
+    "\n  warren checkpoint get lung-4f --ema"
 )
 @options.job
 @options.which
@@ -46,16 +47,19 @@ def list_checkpoints(job: str, as_json: bool, store: Path | None, servers: optio
     type=click.Path(path_type=Path),
     help="A file, or a folder; default: JOB-WHICH.safetensors here.",
 )
+@click.option("--ema", is_flag=True, help="The running mean up to that round, of a job with strategy.ema.")
 @options.store
 @options.servers
-def get(job: str, which: str, output: Path | None, store: Path | None, servers: options.Given) -> None:
+def get(job: str, which: str, output: Path | None, ema: bool, store: Path | None, servers: options.Given) -> None:
     """Fetch a model. WHICH is final, best, last, or a round's number."""
     from .checkpoints import fetch_checkpoint
     from .connect import open_view
     from .jobs import find_job
+    from .running_mean import fetch_running_mean
 
+    fetch = fetch_running_mean if ema else fetch_checkpoint
     with open_view(servers, store) as view:
-        click.echo(str(fetch_checkpoint(view, find_job(view, job), which, output)))
+        click.echo(str(fetch(view, find_job(view, job), which, output)))
 
 
 @checkpoint.command(
