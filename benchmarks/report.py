@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 RESULTS = Path(__file__).with_name("results")
+SHORT = Path(__file__).resolve().parents[1] / ".cache" / "bench"  # of the short forms: for compare.py, not for the page
 LOOK_SECONDS = 3.0
 
 
@@ -40,10 +41,11 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def save(name: str, fields: Mapping[str, Any]) -> Path:
-    """Write `results/<name>.json`."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def save(name: str, fields: Mapping[str, Any], *, short: bool = False) -> Path:
+    """Write `results/<name>.json`, or the same below `.cache/bench` for a short form."""
+    folder = SHORT if short else RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(fields, indent=1) + "\n")
     return path
 
