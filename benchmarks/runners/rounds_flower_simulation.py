@@ -10,10 +10,10 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-os.environ |= {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-APP = Path(__file__).with_name("flower_app")
-sys.path.insert(0, str(APP))
-os.environ["PYTHONPATH"] = str(APP)  # of the actors
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["PYTHONPATH"] = str(Path(__file__).with_name("flower_app"))  # of the actors
+sys.path.insert(0, os.environ["PYTHONPATH"])
 
 import noop_app
 from flwr.serverapp import ServerApp

@@ -12,7 +12,6 @@ import sys
 import time
 from importlib.metadata import version
 
-SIZE, CLIENTS, ROUNDS = map(int, sys.argv[1:4])
 sys.path.append(sys.argv[4])
 
 import numpy as np
@@ -28,6 +27,7 @@ from pfl.hyperparam import NNTrainHyperParams
 from pfl.metrics import Metrics
 from pfl.model.pytorch import PyTorchModel
 
+SIZE, CLIENTS, ROUNDS = map(int, sys.argv[1:4])
 TENSORS = 10
 
 
