@@ -1,5 +1,6 @@
 # make demo: train a federated model on this machine. make test: everything checked, on real servers.
-# make bench: what a round costs, beside its floor, in short (docs/performance.md).
+# make bench: what a round costs, beside its floor, in short (docs/performance.md). make bench-compare: what of it moved since the
+#   committed results (ARGS=--strict). make peers: other frameworks to measure beside, each in an environment of its own.
 # make fidelity: experiments of the literature beside their figures (docs/fidelity.md); ARGS=--smoke, --full.
 # make fuzz: 100,000 cases of what a peer or a file may say.
 # make simulate: 10,000 seeds of crashes and lost messages (SEEDS=...), and as many of asynchronous jobs. make mutants: what that must catch.
@@ -18,11 +19,11 @@ ROOMS := broker storage trainer aggregator cli
 QUIET := $(shell test -t 2 || echo -q)
 INSTALL = $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test test-compose compose-images lint servers datasets bench fidelity fuzz simulate mutants chaos help clean
+.PHONY: demo test test-compose compose-images lint servers datasets bench bench-compare peers fidelity fuzz simulate mutants chaos help clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo 'Targets: demo test test-compose compose-images lint servers datasets bench fidelity fuzz simulate mutants chaos clean'
+	@echo 'Targets: demo test test-compose compose-images lint servers datasets bench bench-compare peers fidelity fuzz simulate mutants chaos clean'
 
 demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
@@ -69,6 +70,14 @@ bench: servers
 	$(BIN)/python benchmarks/round_overhead.py --short
 	$(BIN)/python benchmarks/control_path.py --short
 	$(BIN)/python benchmarks/virtual_clients.py --short
+	$(BIN)/python benchmarks/gradient_step.py --short
+	$(BIN)/python benchmarks/fold.py --short
+
+bench-compare: $(VENV)/.dev-installed
+	$(BIN)/python benchmarks/compare.py $(ARGS)
+
+peers: $(VENV)/.dev-installed
+	$(BIN)/python benchmarks/environments.py
 
 fidelity: $(VENV)/.dev-installed
 	$(BIN)/python benchmarks/fidelity/run.py $(ARGS)

@@ -1,7 +1,7 @@
 """The control path: rounds of many clients that train nothing on a model of 1 kB, and a job's first steps.
 
     python benchmarks/control_path.py             # 10, 100 and 1,000 clients a round
-    python benchmarks/control_path.py --short     # 10 and 100
+    python benchmarks/control_path.py --short     # 10 and 100, saved below .cache/bench for compare.py
 
 Two trainers, over real servers and embedded. Clients a second: clients over the seconds from one manifest to the
 next. Submit to first job taken: from the start of a submit (job and task into MinIO, the news to RabbitMQ) until a
@@ -74,7 +74,7 @@ def as_table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="10 and 100 clients, nothing saved")
+    parser.add_argument("--short", action="store_true", help="10 and 100 clients")
     given = parser.parse_args()
     about = report.machine()
     counts = [count for count in ROUNDS if not given.short or count <= 100]
@@ -85,8 +85,8 @@ def main() -> None:
         for count in counts:
             rows.append(measure(on, count))
             print(as_table(rows[-1:]).splitlines()[-1], flush=True)
-            if not given.short:
-                report.save("control_path", {"rows": rows, "first_job_taken_seconds": taken, "machine": about})
+            fields = {"rows": rows, "first_job_taken_seconds": taken, "machine": about}
+            report.save("control_path", fields, short=given.short)
     print(as_table(rows))
 
 

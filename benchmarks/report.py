@@ -50,6 +50,13 @@ def save(name: str, fields: Mapping[str, Any], *, short: bool = False) -> Path:
     return path
 
 
+def rows(name: str) -> list[dict[str, Any]]:
+    """The rows of `results/<name>.json`; none where it does not exist."""
+    path = RESULTS / f"{name}.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+    return found
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]

@@ -1,7 +1,8 @@
 """What a round costs beside the training: ten clients that train nothing, one size after another, beside the floor.
 
     python benchmarks/round_overhead.py             # 1 kB to 100 MB, fp32 and bf16: about ten minutes
-    python benchmarks/round_overhead.py --short     # to 10 MB, fp32, nothing saved
+    python benchmarks/round_overhead.py --short     # to 10 MB, fp32, saved below .cache/bench for compare.py
+    python benchmarks/round_overhead.py --peers     # and other frameworks, size by size, in the same run (peers.py)
 
 Two trainers. Each size: half of the floor's rounds, then ours over real servers, then the other half of the floor,
 then ours embedded. A round's seconds are those from one manifest to the next.
@@ -13,6 +14,7 @@ import argparse
 import itertools
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +29,7 @@ from warren.storage import keys
 
 NAME = "round_overhead"
 NOOP = Path(__file__).with_name("noop.py")
+PEERS = Path(__file__).with_name("peers.py")
 CLIENTS = 10
 TRAINERS = 2
 SIZES = {"1 kB": 1000, "1 MB": 10**6, "10 MB": 10**7, "100 MB": 10**8}
@@ -144,16 +147,15 @@ def as_table(rows: list[dict[str, Any]]) -> str:
 
 def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The saved rows, those measured now in the places of their older selves; smaller sizes and fp32 first."""
-    path = report.RESULTS / f"{NAME}.json"
-    older = json.loads(path.read_text())["rows"] if path.exists() else []
-    by_key = {(row["dtype"], row["size"], row["scratch"]): row for row in [*older, *rows]}
+    by_key = {(row["dtype"], row["size"], row["scratch"]): row for row in [*report.rows(NAME), *rows]}
     order = [(dtype, size, place) for dtype in DTYPES for size in SIZES for place in ("disk", "memory")]
     return [by_key[key] for key in order if key in by_key]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="to 10 MB, fp32, nothing saved")
+    parser.add_argument("--short", action="store_true", help="to 10 MB, fp32")
+    parser.add_argument("--peers", action="store_true", help="other frameworks too, where they are installed")
     parser.add_argument("--sizes", nargs="*", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--dtypes", nargs="*", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument("--scratch", type=Path, help="a folder in memory for what is on its way: /dev/shm")
@@ -167,8 +169,11 @@ def main() -> None:
                 row = measure(on, label, dtype) | {"scratch": "memory" if given.scratch else "disk"}
                 rows.append(row)
                 print(as_table([row]).splitlines()[-1], flush=True)
-                if not given.short:
-                    report.save(NAME, {"rows": merged(rows), "idle_mib": idle, "machine": row["machine"]})
+                kept = rows if given.short else merged(rows)
+                fields = {"rows": kept, "idle_mib": idle, "machine": row["machine"]}
+                report.save(NAME, fields, short=given.short)
+                if given.peers and not given.short and dtype == "fp32":
+                    subprocess.run([sys.executable, str(PEERS), "--sizes", label], check=True)
     print(as_table(rows))
 
 

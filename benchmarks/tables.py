@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import control_path
+import fold
 import fold_memory
+import gradient_step
+import peers
 import report
 import round_overhead
 import virtual_clients
@@ -48,6 +51,21 @@ def virtual(found: dict[str, Any]) -> str:
     return f"{virtual_clients.as_table(found['rows'])}\n\n{_measured(row)}"
 
 
+def folds(found: dict[str, Any]) -> str:
+    return f"{fold.as_table(found['parts'])}\n\n{_measured(found)}"
+
+
+def steps(found: dict[str, Any]) -> str:
+    return f"{gradient_step.as_table(found['rows'])}\n\n{_measured(found)}"
+
+
+def others(found: dict[str, Any]) -> str:
+    rows = found["rows"]
+    load = [row["machine"]["load_average"][0] for row in rows]
+    spread = f"Load of the machine as each began: {min(load):.0f} to {max(load):.0f}."
+    return f"{peers.as_table(rows, report.rows('round_overhead'))}\n\n{_measured(rows[0])} {spread}"
+
+
 def memory(found: dict[str, Any]) -> str:
     return f"{fold_memory.as_table(found['rows'])}\n\n{_measured(found)}"
 
@@ -65,6 +83,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "mnist_2nn": mnist,
     "mnist_2nn_tuning": tuning,
     "fold_memory": memory,
+    "fold": folds,
+    "gradient_step": steps,
+    "peers": others,
 }
 
 

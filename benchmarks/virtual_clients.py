@@ -1,7 +1,7 @@
 """1,000 virtual clients on one trainer: what a round costs beside the bare loop over the same clients.
 
     python benchmarks/virtual_clients.py            # 1,000 clients of 60 MNIST images, a small CNN: some minutes
-    python benchmarks/virtual_clients.py --short    # 100 of them, nothing saved
+    python benchmarks/virtual_clients.py --short    # 100 of them, saved below .cache/bench for compare.py
 
 The bare loop is what one would write by hand: one process, one thread, the model and the data built once; for each
 client the global weights copied in, a fresh torch.optim.SGD, one epoch in batches of 10, its weights added to a sum.
@@ -174,7 +174,7 @@ def as_table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="100 of them, nothing saved")
+    parser.add_argument("--short", action="store_true", help="100 of them")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--bare", nargs=2, type=int, metavar=("CLIENTS", "ROUNDS"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -183,8 +183,7 @@ def main() -> None:
         print(json.dumps(bare(*given.bare, folder)))
         return
     row = measure(SHORT_CLIENTS if given.short else CLIENTS, ROUNDS, folder)
-    if not given.short:
-        report.save(NAME, {"rows": [row]})
+    report.save(NAME, {"rows": [row]}, short=given.short)
     print(as_table([row]))
     print(json.dumps(row))
 
