@@ -16,7 +16,7 @@ _SERIES = {  # label: colour; told apart by people who see few colours (Okabe an
     "validation": "#e69f00",
     "train": "#9aa4ad",
 }
-_VALID, _LOST, _QUORUM = "#009e73", "#e0863f", "#24292f"
+_VALID, _LOST, _OUT, _QUORUM = "#009e73", "#e0863f", "#cfd5da", "#24292f"
 _ROUNDS_MARKED = 30  # with more, marks hide the line
 _BARS_APART = 60  # with more, the gaps between them make stripes
 _DRAWN_MAX = 1e100  # a peer may say 1.7e308, and matplotlib's axes overflow there
@@ -26,12 +26,18 @@ Points = tuple[list[int], list[float]]
 
 
 def curves_png(
-    manifests: Sequence[Manifest], evaluations: Sequence[Evaluation], *, title: str, metric: str = "accuracy"
+    manifests: Sequence[Manifest],
+    evaluations: Sequence[Evaluation],
+    *,
+    title: str,
+    metric: str = "accuracy",
+    asynchronous: bool = False,
 ) -> bytes:
     """Draw a job.
 
     Args:
         metric: what stands beside the loss; where no round has it, the first metric that there is.
+        asynchronous: who was asked and does not count in a version is still out, and not lost.
     """
     # The classes themselves, not pyplot: it keeps figures of the whole process, and is not for threads.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -48,7 +54,7 @@ def curves_png(
         axes = figure.add_subplot(grid[0, column])
         _draw_spread(axes, evaluations, name)
         _draw_lines(axes, series, name, rounds)
-    _draw_clients(figure.add_subplot(grid[1, :]), trained, rounds)
+    _draw_clients(figure.add_subplot(grid[1, :]), trained, rounds, asynchronous)
     figure.suptitle(title[:100], x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK, parse_math=False)
     image = io.BytesIO()
     figure.savefig(image, format="png", metadata={"Software": None})
@@ -118,7 +124,7 @@ def _draw_lines(axes: Any, series: Mapping[str, Mapping[str, Points]], metric: s
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=QUIET)
 
 
-def _draw_clients(axes: Any, manifests: Sequence[Manifest], rounds: int) -> None:
+def _draw_clients(axes: Any, manifests: Sequence[Manifest], rounds: int, asynchronous: bool) -> None:
     """Bars: the clients that counted, on top of them those that were asked and did not; the quorum as a line."""
     dress(axes, "clients", rounds)
     axes.set_xlabel("round", color=QUIET, fontsize=9)
@@ -127,14 +133,15 @@ def _draw_clients(axes: Any, manifests: Sequence[Manifest], rounds: int) -> None
         return
     at = [manifest.round for manifest in drawn]
     valid = [len(manifest.entries) for manifest in drawn]
-    lost = [max(0, manifest.asked - count) for manifest, count in zip(drawn, valid, strict=True)]
+    rest = [max(0, manifest.asked - count) for manifest, count in zip(drawn, valid, strict=True)]
     edges = [number - 0.5 for number in at] + [at[-1] + 0.5]
     _bars(axes, edges, valid, [0] * len(at), _VALID, "counted")
-    if any(lost):
-        _bars(axes, edges, lost, valid, _LOST, "asked, not counted")
+    if any(rest):
+        colour, label = (_OUT, "still out, or lost") if asynchronous else (_LOST, "asked, not counted")
+        _bars(axes, edges, rest, valid, colour, label)
     quorum = [manifest.quorum for manifest in drawn]
     axes.stairs(quorum, edges, color=_QUORUM, linewidth=1.4, linestyle=(0, (4, 2)), label="quorum", baseline=None)
-    axes.set_ylim(0, max(max(v + x for v, x in zip(valid, lost, strict=True)), *quorum, 1) * 1.08)
+    axes.set_ylim(0, max(max(v + x for v, x in zip(valid, rest, strict=True)), *quorum, 1) * 1.08)
     axes.yaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.98))
 

@@ -175,14 +175,17 @@ def _draw(
     from .results import metrics_csv
     from .round_trips import round_trips_png
 
-    best = "" if not spec.evaluate.every else spec.evaluate.best
+    best, flows = "" if not spec.evaluate.every else spec.evaluate.best, spec.schedule.asynchronous
     balanced = {}
     if spec.balance.balances:
         target = spec.balance.target * spec.deadline_seconds
         balanced["round-trips.png"] = (round_trips_png(manifests, title=spec.job, target=target), "image/png")
     return {
         "metrics.csv": (metrics_csv(manifests, evaluations), "text/csv"),
-        "curves.png": (curves_png(manifests, evaluations, title=spec.job, metric=best), "image/png"),
+        "curves.png": (
+            curves_png(manifests, evaluations, title=spec.job, metric=best, asynchronous=flows),
+            "image/png",
+        ),
         **balanced,
     }
 

@@ -80,3 +80,10 @@ def test_what_a_peer_named_or_measured_can_not_break_the_curves() -> None:
 def test_equal_results_are_equal_pictures() -> None:
     told = [manifest(1, metrics={"loss": 0.5})], [evaluation(1, held_out={"accuracy": 0.5})]
     assert curves_png(*told, title="a") == curves_png(*told, title="a")
+
+
+def test_who_is_still_out_of_an_asynchronous_job_is_not_drawn_as_lost() -> None:
+    some_out, all_in = [manifest(1, asked=5)], [manifest(1, asked=1)]
+    for told, alike in ((some_out, False), (all_in, True)):
+        pictures = {curves_png(told, [], title="a", asynchronous=out) for out in (False, True)}
+        assert (len(pictures) == 1) is alike
