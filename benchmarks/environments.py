@@ -1,6 +1,6 @@
 """Other frameworks, each in an environment of its own below .cache/peers: python benchmarks/environments.py [NAME...]
 
-Each has its own pinned dependencies, which would not fit beside ours.
+Their dependencies would not fit beside ours. The runners are written for these versions.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "peers"
 PACKAGES: dict[str, tuple[str, ...]] = {
-    "flower": ("flwr[simulation]",),
-    "nvflare": ("nvflare",),
-    "pfl": ("pfl",),
+    "flower": ("flwr[simulation]==1.41.0",),
+    "nvflare": ("nvflare==2.9.0",),
+    "pfl": ("pfl==0.6.0",),
 }
 STAMP = "installed"  # written last: an environment without it is half made
 

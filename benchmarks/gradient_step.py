@@ -6,7 +6,8 @@
 A step's seconds are those from one manifest to the next. Beside it stand its floor (as many bytes through the same
 store: floor.py) and an all-reduce of the same tensors by gloo among four processes on this machine, which keeps no
 checkpoint and loses the step with any of them. Half of the floor and of gloo is measured before ours and half after.
-Each client's gradient is of eight rows; what computing it takes in one thread stands beside the rest.
+Each client's gradient is of eight rows; what computing it takes in one thread stands beside the rest. The full form
+also has Flower move as many bytes (float32), where `make peers` installed it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import floor
+import peers
 import report
 from rig import Rig, rig
 from round_overhead import DTYPES, WARM_UP, over_servers
 
 NAME = "gradient_step"
 TASK = Path(__file__).with_name("gradient_task.py")
+FLOWER = ("flower-simulation", "flower-deployment")
 TRAINERS = 4
 PARAMETERS = 1_189_410
 STEPS = 20  # measured
@@ -141,6 +144,7 @@ def measure(on: Rig, dtype: str) -> dict[str, Any]:
 
 def as_table(rows: list[dict[str, Any]]) -> str:
     columns = ("4 trainers", "floor, s a step", "servers, s a step", "ratio", "gloo all-reduce, s", "one gradient, s")
+    columns += tuple(f"{peers.PEERS[name].label}, s; MiB" for name in FLOWER)
     lines = [
         [
             row["dtype"],
@@ -149,6 +153,7 @@ def as_table(rows: list[dict[str, Any]]) -> str:
             f"{row['ratio']:.2f}",
             report.shown(row["gloo"]),
             report.shown(row["computing"]),
+            *(peers.cell(row.get(name)) for name in FLOWER),
         ]
         for row in rows
     ]
@@ -163,6 +168,8 @@ def main() -> None:
     with rig(trainers=TRAINERS) as on:
         for dtype in list(DTYPES)[: 1 if given.short else None]:
             rows.append(measure(on, dtype))
+            if not given.short and dtype == "fp32":
+                rows[-1] |= {name: peers.run(name, 4 * PARAMETERS, TRAINERS) for name in FLOWER}
             print(as_table(rows[-1:]).splitlines()[-1], flush=True)
             report.save(NAME, {"rows": rows, "machine": rows[0]["machine"]}, short=given.short)
     print(as_table(rows))

@@ -61,11 +61,15 @@ PEERS = {
 
 def measure(name: str, label: str) -> dict[str, Any]:
     """One figure; `not_run` with the reason where there is none."""
+    return {"peer": name, "size": label, "machine": report.machine()} | run(name, SIZES[label], CLIENTS)
+
+
+def run(name: str, size: int, clients: int) -> dict[str, Any]:
+    """Rounds of so many clients and bytes: `seconds`, `peak_mib` and `version`, or `not_run` with the reason."""
     peer = PEERS[name]
-    row: dict[str, Any] = {"peer": name, "size": label, "machine": report.machine()}
     if why := environments.missing(peer.environment):
-        return row | {"not_run": why}
-    numbers = [str(number) for number in (SIZES[label], CLIENTS, WARM_UP + MEASURED)]
+        return {"not_run": why}
+    numbers = [str(number) for number in (size, clients, WARM_UP + MEASURED)]
     command = [str(environments.python(peer.environment)), str(RUNNERS / f"{peer.runner}.py"), *numbers, *peer.options]
     with tempfile.TemporaryDirectory(prefix="warren-bench-") as folder:
         out, errors = Path(folder) / "out", Path(folder) / "errors"
@@ -74,12 +78,12 @@ def measure(name: str, label: str) -> dict[str, Any]:
             peak = _watched(process)
         if process.returncode:
             lines = errors.read_text(errors="replace").strip().splitlines() or [f"ended with {process.returncode}"]
-            return row | {"not_run": f"failed: {lines[-1][:200]}"}
+            return {"not_run": f"failed: {lines[-1][:200]}"}
         found = json.loads(out.read_text(errors="replace").strip().splitlines()[-1])
     seconds = found["seconds"][-MEASURED:]
     if len(seconds) < MEASURED:
-        return row | {"not_run": f"failed: {len(seconds)} rounds of {MEASURED} were timed"}
-    return row | {"seconds": report.spread(seconds), "peak_mib": round(peak), "version": found["version"]}
+        return {"not_run": f"failed: {len(seconds)} rounds of {MEASURED} were timed"}
+    return {"seconds": report.spread(seconds), "peak_mib": round(peak), "version": found["version"]}
 
 
 def _watched(process: subprocess.Popen[bytes]) -> float:
@@ -116,7 +120,7 @@ def as_table(rows: list[dict[str, Any]], ours: Sequence[dict[str, Any]] = ()) ->
     for size in SIZES:
         found = {row["peer"]: row for row in rows if row["size"] == size}
         if found:
-            lines.append([f"{size} fp32", *(_cell(found.get(name)) for name in PEERS)])
+            lines.append([f"{size} fp32", *(cell(found.get(name)) for name in PEERS)])
             lines[-1][1:1] = [_own(own.get(size), place) for place in OURS]
     labels = [f"{label}: s a round; MiB" for label in OURS.values()]
     for name, peer in PEERS.items():
@@ -133,7 +137,7 @@ def _own(row: dict[str, Any] | None, place: str) -> str:
     return f"{report.shown(row[place])}; {largest:.0f}"
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def cell(row: dict[str, Any] | None) -> str:
     if row is None:
         return "not run"
     if "not_run" in row:
@@ -151,7 +155,7 @@ def main() -> None:
     for label in given.sizes:
         for name in given.only:
             rows.append(measure(name, label))
-            print(f"{label}, {PEERS[name].label}: {_cell(rows[-1])}", flush=True)
+            print(f"{label}, {PEERS[name].label}: {cell(rows[-1])}", flush=True)
             report.save(NAME, {"rows": merged(rows)})
     print(as_table(rows, report.rows("round_overhead")))
 
