@@ -35,7 +35,7 @@ from round_overhead import CLIENTS, SIZES, TRAINERS
 NAME = "peers"
 RUNNERS = Path(__file__).with_name("runners")
 MEASURED, WARM_UP = 5, 2
-COURSE_SECONDS = 1500
+COURSE_SECONDS = 600
 LOOK_SECONDS = 0.5
 SITE_PACKAGES = sysconfig.get_path("purelib")  # holds our torch
 OURS = {"embedded": "Warren embedded", "servers": "Warren over servers"}
@@ -76,6 +76,8 @@ def run(name: str, size: int, clients: int) -> dict[str, Any]:
         with out.open("wb") as o, errors.open("wb") as e:
             process = subprocess.Popen(command, stdout=o, stderr=e, cwd=folder, start_new_session=True)
             peak = _watched(process)
+        if peak is None:
+            return {"not_run": f"failed: not done after {COURSE_SECONDS} s"}
         if process.returncode:
             lines = errors.read_text(errors="replace").strip().splitlines() or [f"ended with {process.returncode}"]
             return {"not_run": f"failed: {lines[-1][:200]}"}
@@ -86,8 +88,8 @@ def run(name: str, size: int, clients: int) -> dict[str, Any]:
     return {"seconds": report.spread(seconds), "peak_mib": round(peak), "version": found["version"]}
 
 
-def _watched(process: subprocess.Popen[bytes]) -> float:
-    """The largest peak (MiB) among a process and all that it started; ended with them when it takes too long."""
+def _watched(process: subprocess.Popen[bytes]) -> float | None:
+    """The largest peak (MiB) among a process and all that it started; none when all were ended for taking too long."""
     until, peak = time.monotonic() + COURSE_SECONDS, 0.0
     leader = psutil.Process(process.pid)
     family: set[psutil.Process] = set()
@@ -97,6 +99,7 @@ def _watched(process: subprocess.Popen[bytes]) -> float:
                 family |= {leader, *leader.children(recursive=True)}
             peak = max([peak, *(peak_mib(one.pid) for one in family if one.is_running())])
             time.sleep(LOOK_SECONDS)
+        return None if process.poll() is None else peak
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -104,7 +107,6 @@ def _watched(process: subprocess.Popen[bytes]) -> float:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
         process.wait()
-    return peak
 
 
 def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
