@@ -27,10 +27,10 @@ ROOM = 2.0  # times the disk limit: below it an alarm is near
 QUEUES_SHOWN = 20
 
 
-def rabbit_findings(addresses: Addresses, spec: JobSpec | None) -> Iterator[Finding]:
-    """Everything about RabbitMQ. Raises BrokerError where it can't be reached at all."""
+def doctors_broker(addresses: Addresses) -> RabbitBroker:
+    """RabbitMQ at these addresses, the caller's to close; it is reached when it is first asked."""
     ca_file, cert_file, key_file = addresses.tls_files
-    broker = RabbitBroker(
+    return RabbitBroker(
         addresses.amqp,
         name="warren doctor",
         ca_file=ca_file,
@@ -38,7 +38,11 @@ def rabbit_findings(addresses: Addresses, spec: JobSpec | None) -> Iterator[Find
         key_file=key_file,
         connect_seconds=CONNECT_SECONDS,
     )
-    with contextlib.closing(broker):
+
+
+def rabbit_findings(addresses: Addresses, spec: JobSpec | None) -> Iterator[Finding]:
+    """Everything about RabbitMQ. Raises BrokerError where it can't be reached at all."""
+    with contextlib.closing(doctors_broker(addresses)) as broker:
         begun = time.monotonic()
         facts = broker.server()
         took = time.monotonic() - begun

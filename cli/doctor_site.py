@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from urllib.parse import quote, unquote, urlsplit
 
-from ..broker.rabbit import RabbitBroker
 from ..broker.topology import evaluations_queue, rounds_queue
 from ..storage import keys, redis_link
 from ..storage.job import JobSpec
@@ -17,7 +16,7 @@ from ..storage.ledger import RedisLedger
 from ..storage.ports import Presence
 from ..storage.s3_requests import Requests
 from .context import Addresses, without_secret
-from .doctor_rabbit import CONNECT_SECONDS, version_finding
+from .doctor_rabbit import doctors_broker, version_finding
 from .doctor_redis import skew_findings
 from .doctor_store import RETRY_SECONDS, clock_findings
 from .findings import Finding
@@ -37,16 +36,7 @@ def site_of(addresses: Addresses) -> str | None:
 
 def site_rabbit_findings(addresses: Addresses, site: str) -> Iterator[Finding]:
     """Whether RabbitMQ takes the account, and the site's own queues are there. Raises BrokerError."""
-    ca_file, cert_file, key_file = addresses.tls_files
-    broker = RabbitBroker(
-        addresses.amqp,
-        name="warren doctor",
-        ca_file=ca_file,
-        cert_file=cert_file,
-        key_file=key_file,
-        connect_seconds=CONNECT_SECONDS,
-    )
-    with contextlib.closing(broker):
+    with contextlib.closing(doctors_broker(addresses)) as broker:
         begun = time.monotonic()
         facts = broker.server()
         yield version_finding(addresses, facts, time.monotonic() - begun)
