@@ -15,7 +15,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-ROOMS := broker storage trainer aggregator cli
+ROOMS := links broker storage trainer aggregator cli
 QUIET := $(shell test -t 2 || echo -q)
 INSTALL = $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check $(PIP_ARGS)
 

@@ -1,4 +1,4 @@
 """Things in motion: messages, the RabbitMQ topology, consuming and publishing, completions on Redis streams.
 
-Imports nothing of ours. Import from its modules: `messages`, `ports`, `rabbit`, `memory`, `completions`.
+Imports links. Import from its modules: `messages`, `ports`, `rabbit`, `memory`, `completions`.
 """

@@ -11,10 +11,10 @@ import fakeredis
 import pytest
 import redis
 
-from warren.broker import redis_link
 from warren.broker.completions import News, connect
 from warren.broker.errors import BrokerRefused, BrokerUnavailable
 from warren.broker.messages import Completion
+from warren.links import redis_link
 
 POOL = "pool.default"
 PATIENCE = 10.0  # seconds that an answer may take

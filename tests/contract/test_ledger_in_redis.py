@@ -9,7 +9,7 @@ import uuid
 import fakeredis
 import pytest
 
-from warren.storage import redis_link
+from warren.links import redis_link
 from warren.storage.errors import StorageRefused, StorageUnavailable
 from warren.storage.ledger import PRESENCE_BYTES_MAX, RedisLedger, connect
 from warren.storage.ports import Presence

@@ -31,7 +31,7 @@ from warren.trainer.task_calls import build_model, client_data
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHARED = "several"  # what the command column says of an option that several commands have
-ROOMS = ("broker", "storage", "trainer", "aggregator", "cli")
+ROOMS = ("links", "broker", "storage", "trainer", "aggregator", "cli")
 FOR_TESTS = "WARREN_TEST_"
 NO_DEFAULT = ""
 
