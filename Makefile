@@ -16,6 +16,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := links broker storage trainer aggregator cli
+BENCHMARKS := benchmarks benchmarks/fidelity benchmarks/runners benchmarks/runners/flower_app
+space := $(subst ,, )
 QUIET := $(shell test -t 2 || echo -q)
 INSTALL = $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check $(PIP_ARGS)
 
@@ -45,7 +47,8 @@ lint: $(VENV)/.dev-installed
 	@# The root of the repository is the package, so mypy finds it through a link of that name.
 	@mkdir -p .cache/typing && ln -sfn ../.. .cache/typing/warren
 	MYPYPATH=.cache/typing $(BIN)/mypy $(ROOMS:%=-p warren.%)
-	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py tests/simulation tests/embedded tests/datasets benchmarks/chaos.py
+	MYPYPATH=tests:.cache/typing $(BIN)/mypy --explicit-package-bases tests/servers tests/conftest.py tests/simulation tests/embedded tests/datasets
+	MYPYPATH=tests:$(subst $(space),:,$(BENCHMARKS)):.cache/typing $(BIN)/mypy --explicit-package-bases $(BENCHMARKS:%=%/*.py)
 
 fuzz: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest tests/property --hypothesis-profile fuzz --hypothesis-show-statistics --timeout 0 -q $(ARGS)

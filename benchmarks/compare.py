@@ -99,7 +99,7 @@ RATIOS: dict[str, Callable[[Mapping[str, Any]], Iterator[Ratio]]] = {
 
 def ratios(folder: Path) -> dict[str, Ratio]:
     """All ratios of a folder of results, by label."""
-    found = {}
+    found: dict[str, Ratio] = {}
     for name, read in RATIOS.items():
         path = folder / f"{name}.json"
         if path.exists():

@@ -21,7 +21,8 @@ from typing import Any
 
 import redis
 from minio import Minio
-from rig import BUCKET, Rig, peak_mib
+from minio.deleteobjects import DeleteObject
+from rig import BUCKET, Rig, peak_mib, wire_bytes
 
 PREFIX = "floor/"
 GO = "floor:go:"
@@ -100,7 +101,7 @@ def aggregate(course: Course, trainers: int, ready: Connection) -> None:
     news, wire = redis.Redis.from_url(course.redis, socket_timeout=None), Wire(course.host)
     total = torch.zeros(course.size // dtype.itemsize)
     out = total if dtype == torch.float32 else torch.zeros(len(total), dtype=dtype)
-    body = memoryview(out.view(torch.uint8).numpy()).cast("B")
+    body = bytes_of(out)
     fold = Folding(course, total, dtype)
     wire.put(course.put["0"], body)
     ready.send("ready")
@@ -135,7 +136,7 @@ class Folding:
         self._scratch = torch.empty(1 << 18)
         for _ in range(READERS):
             buffer = torch.zeros(course.size // dtype.itemsize, dtype=dtype)
-            self._free.put((Wire(course.host), buffer, memoryview(buffer.view(torch.uint8).numpy()).cast("B")))
+            self._free.put((Wire(course.host), buffer, bytes_of(buffer)))
         self._begun: list[Any] = []
 
     def begin(self, path: str) -> None:
@@ -161,9 +162,18 @@ class Folding:
         self._free.put((wire, buffer, view))
 
 
+def bytes_of(tensor: Any) -> memoryview:
+    """A tensor's own memory, to be sent from or read into."""
+    import torch
+
+    held: Any = tensor.view(torch.uint8).numpy()
+    return memoryview(held).cast("B")
+
+
 def measure(on: Rig, *, size: int, dtype: str, clients: int, rounds: int, trainers: int) -> dict[str, Any]:
-    """Run so many rounds; the seconds of each, and the peak memory (MiB) of the processes."""
+    """Run so many rounds; the seconds of each, bytes on the wire a round, and the processes' peak memory (MiB)."""
     course = _course(on, size, dtype, clients, rounds)
+    wire = wire_bytes()
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe() for _ in range(1 + trainers)]
     works: list[tuple[Any, tuple[Any, ...]]] = [(aggregate, (course, trainers, pipes[0][1]))]
@@ -179,9 +189,13 @@ def measure(on: Rig, *, size: int, dtype: str, clients: int, rounds: int, traine
     peaks = [_heard(ours) for ours, _ in pipes]
     for process in processes:
         process.join()
-    for key in on.client.list_objects(bucket_name=BUCKET, prefix=PREFIX, recursive=True):
-        on.client.remove_object(bucket_name=BUCKET, object_name=str(key.object_name))
-    return {"seconds": seconds, "peak_mib": {"aggregator": peaks[0], "trainer": max(peaks[1:])}}
+    wire = wire_bytes() - wire
+    left = on.client.list_objects(bucket_name=BUCKET, prefix=PREFIX, recursive=True)
+    named = [DeleteObject(str(entry.object_name)) for entry in left]
+    for error in on.client.remove_objects(bucket_name=BUCKET, delete_object_list=named):
+        raise RuntimeError(f"not removed: {error}")
+    found = {"seconds": seconds, "wire_bytes": wire / rounds}
+    return found | {"peak_mib": {"aggregator": peaks[0], "trainer": max(peaks[1:])}}
 
 
 def _heard(pipe: Connection) -> Any:

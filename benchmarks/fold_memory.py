@@ -43,7 +43,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     told = parser.parse_args()
     if told.cell is not None:
-        print(json.dumps(close_round(told.folder, *CELLS[told.cell], told.model_mib, told.limit_mib)))
+        strategy, reducer, read, limited = CELLS[told.cell]
+        print(json.dumps(close_round(told.folder, strategy, reducer, read, limited, told.model_mib, told.limit_mib)))
         return
     found = {"machine": report.machine(), "model_mib": told.model_mib, "limit_mib": told.limit_mib, "rows": run(told)}
     print(as_table(found["rows"]))

@@ -120,7 +120,7 @@ def computing(dtype: str) -> list[float]:
     for _ in range(WARM_UP + STEPS):
         begun = time.perf_counter()
         net.zero_grad()
-        functional.cross_entropy(net(rows), labels).backward()
+        functional.cross_entropy(net(rows), labels).backward()  # type: ignore[no-untyped-call]
         seconds.append(time.perf_counter() - begun)
     torch.set_num_threads(threads)
     return seconds[WARM_UP:]
@@ -131,7 +131,13 @@ def measure(on: Rig, dtype: str) -> dict[str, Any]:
     full = DTYPES[dtype]
     size = PARAMETERS * (4 if dtype == "fp32" else 2)
     half = STEPS // 2
-    bytes_ = {"size": size, "dtype": full, "clients": TRAINERS, "trainers": TRAINERS, "rounds": WARM_UP + half}
+    bytes_: dict[str, Any] = {
+        "size": size,
+        "dtype": full,
+        "clients": TRAINERS,
+        "trainers": TRAINERS,
+        "rounds": WARM_UP + half,
+    }
     floors, reduced = floor.measure(on, **bytes_)["seconds"][WARM_UP:], gloo(full, half)
     ours = over_servers(on, job(full, WARM_UP + STEPS))
     floors += floor.measure(on, **bytes_)["seconds"][WARM_UP:]
@@ -143,8 +149,8 @@ def measure(on: Rig, dtype: str) -> dict[str, Any]:
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
-    columns = ("4 trainers", "floor, s a step", "servers, s a step", "ratio", "gloo all-reduce, s", "one gradient, s")
-    columns += tuple(f"{peers.PEERS[name].label}, s; MiB" for name in FLOWER)
+    columns = ["4 trainers", "floor, s a step", "servers, s a step", "ratio", "gloo all-reduce, s", "one gradient, s"]
+    columns += [f"{peers.PEERS[name].label}, s; MiB" for name in FLOWER]
     lines = [
         [
             row["dtype"],

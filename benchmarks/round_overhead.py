@@ -1,11 +1,13 @@
 """What a round costs beside the training: ten clients that train nothing, one size after another, beside the floor.
 
-    python benchmarks/round_overhead.py             # 1 kB to 100 MB, fp32 and bf16: about ten minutes
+    python benchmarks/round_overhead.py             # 1 kB to 400 MB, fp32 and bf16: about twenty minutes
     python benchmarks/round_overhead.py --short     # to 10 MB, fp32, saved below .cache/bench for compare.py
     python benchmarks/round_overhead.py --peers     # and other frameworks, size by size, in the same run (peers.py)
 
 Two trainers. Each size: half of the floor's rounds, then ours over real servers, then the other half of the floor,
-then ours embedded. A round's seconds are those from one manifest to the next.
+then ours embedded. A round's seconds are those from one manifest to the next. Bytes on the wire are all that the
+loopback carried in a course, by the kernel's count, over its rounds: of every process, so that others who talk there
+count too.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 import floor
 import psutil
 import report
-from rig import WARREN, Rig, peak_mib, rig, write_job
+from rig import WARREN, Rig, peak_mib, rig, wire_bytes, write_job
 
 from warren.storage import keys
 
@@ -32,9 +34,11 @@ NOOP = Path(__file__).with_name("noop.py")
 PEERS = Path(__file__).with_name("peers.py")
 CLIENTS = 10
 TRAINERS = 2
-SIZES = {"1 kB": 1000, "1 MB": 10**6, "10 MB": 10**7, "100 MB": 10**8}
+SIZES = {"1 kB": 1000, "1 MB": 10**6, "10 MB": 10**7, "100 MB": 10**8, "400 MB": 4 * 10**8}
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
-ROUNDS = {"1 kB": 10, "1 MB": 10, "10 MB": 6, "100 MB": 5}  # measured; two more go before them
+ROUNDS = {"1 kB": 10, "1 MB": 10, "10 MB": 6, "100 MB": 5, "400 MB": 5}  # measured; two more go before them
+SHORT = ("1 kB", "1 MB", "10 MB")
+CI = ("1 MB",)
 WARM_UP = 2
 FINISH_SECONDS = 1200
 POLL_SECONDS = 0.2
@@ -55,22 +59,25 @@ def job(size: int, dtype: str, clients: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def periods(frozen: list[float]) -> list[float]:
-    """Seconds from manifest to manifest, after the warm-up; `frozen` begins with round 0."""
-    ends = frozen[WARM_UP:]
+def periods(frozen: list[float], warm_up: int) -> list[float]:
+    """Seconds from manifest to manifest, after so many rounds; `frozen` begins with round 0."""
+    ends = frozen[warm_up:]
     return [after - before for before, after in itertools.pairwise(ends)]
 
 
-def over_servers(on: Rig, fields: dict[str, Any]) -> dict[str, Any]:
+def over_servers(on: Rig, fields: dict[str, Any], warm_up: int = WARM_UP) -> dict[str, Any]:
+    """Run a job; the seconds of its rounds, its bytes on the wire a round, the services' peak memory."""
     on.forget_peaks()
+    wire = wire_bytes()
     name = on.submit(fields)
     on.finish(name, FINISH_SECONDS)
-    found = {"seconds": periods(on.frozen_at(name)), "peak_mib": on.peaks()}
+    found: dict[str, Any] = {"wire_bytes": (wire_bytes() - wire) / fields["rounds"]}
+    found |= {"seconds": periods(on.frozen_at(name), warm_up), "peak_mib": on.peaks()}
     on.drop(name)
     return found
 
 
-def embedded(fields: dict[str, Any]) -> dict[str, Any]:
+def embedded(fields: dict[str, Any], warm_up: int = WARM_UP) -> dict[str, Any]:
     """The same job by `warren run`, its processes' peaks looked at while it runs."""
     with tempfile.TemporaryDirectory(prefix="warren-bench-") as place:
         path = write_job(Path(place) / "job.toml", fields)
@@ -83,7 +90,7 @@ def embedded(fields: dict[str, Any]) -> dict[str, Any]:
         lines = (Path(place) / "out").read_text().splitlines()
         name = next(json.loads(line)["job"] for line in lines)
         manifests = sorted((Path(place) / "runs" / keys.manifests(name)).iterdir())
-        return {"seconds": periods([path.stat().st_mtime for path in manifests]), "peak_mib": peaks}
+        return {"seconds": periods([path.stat().st_mtime for path in manifests], warm_up), "peak_mib": peaks}
 
 
 def _watched(process: subprocess.Popen[bytes]) -> dict[str, float]:
@@ -105,29 +112,35 @@ def measure(on: Rig, label: str, dtype: str) -> dict[str, Any]:
     """One row: the floor, ours over servers, ours embedded."""
     size, count = SIZES[label], ROUNDS[label]
     about = report.machine()
-    half = {"size": size, "dtype": DTYPES[dtype], "clients": CLIENTS, "trainers": TRAINERS}
+    half: dict[str, Any] = {"size": size, "dtype": DTYPES[dtype], "clients": CLIENTS, "trainers": TRAINERS}
     before = floor.measure(on, **half, rounds=WARM_UP + (count + 1) // 2)
     fields = job(size, DTYPES[dtype], CLIENTS, WARM_UP + count)
     ours = over_servers(on, fields)
     after = floor.measure(on, **half, rounds=WARM_UP + (count + 1) // 2)
     alone = embedded(fields)
     floors = before["seconds"][WARM_UP:] + after["seconds"][WARM_UP:]
-    row = {
+    row: dict[str, Any] = {
         "size": label,
         "dtype": dtype,
         "floor": report.spread(floors),
         "servers": report.spread(ours["seconds"]),
         "embedded": report.spread(alone["seconds"]),
         "peak_mib": {"servers": ours["peak_mib"], "embedded": alone["peak_mib"], "floor": after["peak_mib"]},
+        "wire_mb": {"servers": _megabytes(ours), "floor": _megabytes(after)},
     }
     row["machine"] = about
     row["ratio"] = round(row["servers"]["median"] / row["floor"]["median"], 2)
     return row
 
 
+def _megabytes(found: dict[str, Any]) -> float:
+    return round(float(found["wire_bytes"]) / 1e6, 3)
+
+
 def as_table(rows: list[dict[str, Any]]) -> str:
-    columns = ("10 clients x", "floor, s a round", "servers, s a round", "ratio", "embedded, s a round")
-    columns += ("aggregator, MiB", "trainer, MiB", "its training, MiB", "embedded, MiB")
+    columns = ["10 clients x", "floor, s a round", "servers, s a round", "ratio", "embedded, s a round"]
+    columns += ["on the wire, MB a round", "floor's"]
+    columns += ["aggregator, MiB", "trainer, MiB", "its training, MiB", "embedded, MiB"]
     lines = []
     for row in rows:
         peaks = row["peak_mib"]
@@ -139,6 +152,7 @@ def as_table(rows: list[dict[str, Any]]) -> str:
                 *(report.shown(row[name]) for name in ("floor", "servers")),
                 f"{row['ratio']:.2f}",
                 report.shown(row["embedded"]),
+                *(f"{row['wire_mb'][place]:,.4g}" if "wire_mb" in row else "" for place in ("servers", "floor")),
                 *(f"{value:.0f}" for value in (*memory, peaks["embedded"]["process"])),
             ]
         )
@@ -155,24 +169,26 @@ def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="to 10 MB, fp32")
+    parser.add_argument("--ci", action="store_true", help="1 MB, fp32; saved as the short form is")
     parser.add_argument("--peers", action="store_true", help="other frameworks too, where they are installed")
     parser.add_argument("--sizes", nargs="*", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--dtypes", nargs="*", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument("--scratch", type=Path, help="a folder in memory for what is on its way: /dev/shm")
     given = parser.parse_args()
-    labels = [label for label in given.sizes if not given.short or label != "100 MB"]
+    short = given.short or given.ci
+    labels = CI if given.ci else SHORT if given.short else given.sizes
     rows: list[dict[str, Any]] = []
     with rig(trainers=TRAINERS, scratch=given.scratch) as on:
         idle = on.peaks()
-        for dtype in given.dtypes[: 1 if given.short else None]:
+        for dtype in given.dtypes[: 1 if short else None]:
             for label in labels:
                 row = measure(on, label, dtype) | {"scratch": "memory" if given.scratch else "disk"}
                 rows.append(row)
                 print(as_table([row]).splitlines()[-1], flush=True)
-                kept = rows if given.short else merged(rows)
+                kept = rows if short else merged(rows)
                 fields = {"rows": kept, "idle_mib": idle, "machine": row["machine"]}
-                report.save(NAME, fields, short=given.short)
-                if given.peers and not given.short and dtype == "fp32":
+                report.save(NAME, fields, short=short)
+                if given.peers and not short and dtype == "fp32":
                     subprocess.run([sys.executable, str(PEERS), "--sizes", label], check=True)
     print(as_table(rows))
 

@@ -89,13 +89,18 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+def put(text: str, name: str, block: str) -> str:
+    """The page with this block in its place."""
+    return re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _: block, text, flags=re.DOTALL)
+
+
 def main() -> None:
     text = PAGE.read_text()
     for name, made in TABLES.items():
         path = report.RESULTS / f"{name}.json"
         if path.exists():
             block = f"<!-- {name} -->\n{made(json.loads(path.read_text()))}\n<!-- end -->"
-            text = re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
+            text = put(text, name, block)
     PAGE.write_text(text)
 
 

@@ -59,9 +59,9 @@ def bare(clients: int, rounds: int, folder: Path) -> dict[str, list[float]]:
         for part in parts:
             model.load_state_dict(weights)
             optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
-            for rows in part[torch.randperm(len(part))].split(BATCH):
+            for rows in torch.split(part[torch.randperm(len(part))], BATCH):
                 optimizer.zero_grad()
-                functional.cross_entropy(model(pixels[rows]), digits[rows]).backward()
+                functional.cross_entropy(model(pixels[rows]), digits[rows]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             with torch.no_grad():
                 for name, tensor in model.state_dict().items():
@@ -180,7 +180,8 @@ def main() -> None:
     given = parser.parse_args()
     folder = mnist_files.data_folder(given.data_dir)
     if given.bare:
-        print(json.dumps(bare(*given.bare, folder)))
+        clients, rounds = given.bare
+        print(json.dumps(bare(clients, rounds, folder)))
         return
     row = measure(SHORT_CLIENTS if given.short else CLIENTS, ROUNDS, folder)
     report.save(NAME, {"rows": [row]}, short=given.short)

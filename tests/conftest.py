@@ -25,9 +25,13 @@ from warren.broker import topology
 
 
 def pytest_configure() -> None:
-    """End as on Ctrl-C when told to (`timeout`, CI): the servers are ended too, where SIGTERM would leave them."""
+    """End as on Ctrl-C when told to (`timeout`, CI): the servers are ended too, where SIGTERM would leave them.
+
+    A shell starts what runs in its background deaf to Ctrl-C, and so would be what tests start and interrupt.
+    """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for told in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(told, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:

@@ -41,7 +41,7 @@ WORKERS, BATCH, RATE = 4, 32, 0.1
 LOSSES = (0, 10, 20)  # per cent
 LINKS = (0.7, 0.9, 1.1, 1.3)  # each worker's loss, as a multiple of L
 IMBALANCES = (0, 600, 10_000)
-BOUNDS = (0, 6, 12, "inf")
+BOUNDS: tuple[int | str, ...] = (0, 6, 12, "inf")
 SEEDS: dict[Size, int] = {"smoke": 1, "short": 3, "full": 10}
 HORIZON_SECONDS: dict[Size, float] = {"smoke": 120.0, "short": 600.0, "full": 600.0}
 BATCH_SECONDS = 4.0  # of one worker's step
@@ -124,7 +124,7 @@ class Workers:
         pixels, labels = self._test_pixels[:count], self._test_labels[:count]
         right = sum(
             int((self.net(part).argmax(1) == truth).sum())
-            for part, truth in zip(pixels.split(500), labels.split(500), strict=True)
+            for part, truth in zip(torch.split(pixels, 500), torch.split(labels, 500), strict=True)
         )
         return right / len(labels)
 
@@ -145,7 +145,8 @@ def run_cell(cell: Cell, data_dir: Path | None) -> Result:
     workers = Workers(job["seed"], job["D"], job["L"] / 100, data_dir)
     start = parameters_to_vector(workers.net.parameters()).detach().clone()
     run = SimulatedJob(spec_of(job["seed"], job["S"]), start, workers.gradient, workers.seconds)
-    curve, every = [], job["horizon"] / EVALUATIONS
+    curve: list[tuple[int, float]] = []
+    every = job["horizon"] / EVALUATIONS
     for now in run.run():
         while now >= every * (len(curve) + 1) and len(curve) < EVALUATIONS - 1:
             curve.append((round(every * (len(curve) + 1)), workers.accuracy(run.weights, CURVE_IMAGES)))

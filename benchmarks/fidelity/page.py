@@ -44,11 +44,16 @@ def block(experiment: Experiment) -> str:
     return f"{experiment.table(size, found)}\n\n{said}{picture if drawn else ''}"
 
 
+def put(text: str, name: str, made: str) -> str:
+    """The page with this block in its place."""
+    return re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _: made, text, flags=re.DOTALL)
+
+
 def main() -> None:
     text = PAGE.read_text()
     for name, experiment in EXPERIMENTS.items():
         made = f"<!-- {name} -->\n{block(experiment)}\n<!-- end -->"
-        text = re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _, made=made: made, text, flags=re.DOTALL)
+        text = put(text, name, made)
     PAGE.write_text(text)
 
 

@@ -72,7 +72,8 @@ def name_of(reducer: str, attack: str, f: int, size: Size) -> str:
 
 def cells(size: Size, found: Found) -> Sequence[Cell]:
     rounds = ROUNDS[size]
-    fs, reducers = FS, list(REDUCERS)
+    fs: tuple[int, ...] = FS
+    reducers = list(REDUCERS)
     if size == "smoke":
         fs, reducers = (4,), ["average", "krum"]
     cost = 3 + rounds * (0.1 + CLIENTS * CLIENT_SECONDS)

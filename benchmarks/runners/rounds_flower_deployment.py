@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def main() -> None:
     print(json.dumps({"seconds": seconds, "version": f"flwr {version('flwr')}"}))
 
 
-def wait_for(condition, folder: Path) -> None:
+def wait_for(condition: Callable[[], bool], folder: Path) -> None:
     """Ask until it holds. Raises TimeoutError with the ends of the logs."""
     until = time.monotonic() + WAIT_SECONDS
     while not condition():

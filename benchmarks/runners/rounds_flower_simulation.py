@@ -9,6 +9,7 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -30,7 +31,7 @@ def main() -> None:
         ends = Path(folder) / "ends"
 
         @server.main()
-        def serve(grid, context):
+        def serve(grid: Any, context: Any) -> None:
             noop_app.serve(grid, size=SIZE, clients=CLIENTS, rounds=ROUNDS, ends=str(ends))
 
         run_simulation(

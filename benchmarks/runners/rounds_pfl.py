@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from importlib.metadata import version
+from typing import Any
 
 sys.path.append(sys.argv[4])
 
@@ -32,15 +33,15 @@ TENSORS = 10
 
 
 class Weights(torch.nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         for number in range(TENSORS):
             self.register_parameter(f"part{number}", torch.nn.Parameter(torch.randn(SIZE // 4 // TENSORS)))
 
-    def loss(self, *_):
+    def loss(self, *_: Any) -> Any:
         raise NotImplementedError
 
-    def metrics(self, *_):
+    def metrics(self, *_: Any) -> dict[str, Any]:
         return {}
 
 
@@ -48,16 +49,16 @@ class Nothing(FederatedAveraging):
     """FedAvg whose local training changes one weight."""
 
     @torch.no_grad()
-    def train_one_user(self, initial_model_state, model, user_dataset, central_context):
+    def train_one_user(self, initial_model_state: Any, model: Any, user_dataset: Any, central_context: Any) -> Any:
         model.pytorch_model.part0[0] += 1
         return model.get_model_difference(initial_model_state), Metrics()
 
 
 class Clock(TrainingProcessCallback):
-    def __init__(self):
-        self.ends = []
+    def __init__(self) -> None:
+        self.ends: list[float] = []
 
-    def after_central_iteration(self, aggregate_metrics, model, *, central_iteration):
+    def after_central_iteration(self, aggregate_metrics: Any, model: Any, *, central_iteration: int) -> Any:
         self.ends.append(time.perf_counter())
         return False, Metrics()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -38,7 +39,7 @@ class Timed(FedAvg):
         )
         self._ends = ends
 
-    def aggregate_train(self, *arguments, **named):
+    def aggregate_train(self, *arguments: Any, **named: Any) -> Any:
         found = super().aggregate_train(*arguments, **named)
         with self._ends.open("a") as out:
             out.write(f"{time.time()}\n")
