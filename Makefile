@@ -1,6 +1,8 @@
-# make demo: train a federated model on this machine. make test: everything checked, on real servers.
+# make demo: train a federated model on this machine. make test: everything checked, on real servers; a test process a core, each
+#   with servers of its own (ARGS="-n 0": one after another).
 # make bench: what a round costs, beside its floor, in short (docs/performance.md). make bench-compare: what of it moved since the
-#   committed results (ARGS=--strict). make peers: other frameworks to measure beside, each in an environment of its own.
+#   committed results (ARGS=--strict). make bench-ci: both, in a minute and a half. make bench-full: all of them, part by part, for
+#   the page (ARGS="--minutes 25"). make peers: other frameworks to measure beside, each in an environment of its own.
 # make fidelity: experiments of the literature beside their figures (docs/fidelity.md); ARGS=--smoke, --full.
 # make fuzz: 100,000 cases of what a peer or a file may say.
 # make simulate: 10,000 seeds of crashes and lost messages (SEEDS=...), and as many of asynchronous jobs. make mutants: what that must catch.
@@ -21,17 +23,17 @@ space := $(subst ,, )
 QUIET := $(shell test -t 2 || echo -q)
 INSTALL = $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test test-compose compose-images lint servers datasets bench bench-compare peers fidelity fuzz simulate mutants chaos help clean
+.PHONY: demo test test-compose compose-images lint servers datasets bench bench-compare bench-ci bench-full peers fidelity fuzz simulate mutants chaos help clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo 'Targets: demo test test-compose compose-images lint servers datasets bench bench-compare peers fidelity fuzz simulate mutants chaos clean'
+	@echo 'Targets: demo test test-compose compose-images lint servers datasets bench bench-compare bench-ci bench-full peers fidelity fuzz simulate mutants chaos clean'
 
 demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
 
 test: lint servers datasets
-	$(BIN)/python -m pytest --ignore tests/compose -m "not containers" --durations 15 $(ARGS)
+	$(BIN)/python -m pytest --ignore tests/compose -m "not containers" -n auto --dist loadfile --durations 15 $(ARGS)
 
 # WARREN_TEST_IMAGES names a program that starts an engine (`PROGRAM --engine`), and makes look-alikes of images where none can be
 # pulled (`PROGRAM NAME...`); those are named in the output.
@@ -70,11 +72,22 @@ datasets: $(VENV)/.dev-installed
 	PYTHONPATH=tests $(BIN)/python -m datasets.get
 
 bench: servers
+	@rm -rf .cache/bench
 	$(BIN)/python benchmarks/round_overhead.py --short
 	$(BIN)/python benchmarks/control_path.py --short
 	$(BIN)/python benchmarks/virtual_clients.py --short
 	$(BIN)/python benchmarks/gradient_step.py --short
 	$(BIN)/python benchmarks/fold.py --short
+
+bench-ci: servers
+	@rm -rf .cache/bench
+	$(BIN)/python benchmarks/fold.py --ci
+	$(BIN)/python benchmarks/round_overhead.py --ci
+	$(BIN)/python benchmarks/gradient_step.py --short
+	$(BIN)/python benchmarks/compare.py
+
+bench-full: servers
+	$(BIN)/python benchmarks/full.py $(ARGS)
 
 bench-compare: $(VENV)/.dev-installed
 	$(BIN)/python benchmarks/compare.py $(ARGS)

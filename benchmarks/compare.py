@@ -62,6 +62,8 @@ def control_path(found: Mapping[str, Any]) -> Iterator[Ratio]:
     rows = {row["clients"]: row for row in found["rows"]}
     for clients, row in rows.items():
         yield Ratio(f"a round of {clients} clients: servers / embedded", row["servers"], row["embedded"])
+        if "floor" in row:
+            yield Ratio(f"a round of {clients} clients: servers / floor", row["servers"], row["floor"])
     for place in ("servers", "embedded") if {10, 100} <= rows.keys() else ():
         yield Ratio(f"{place}: a round of 100 clients / of 10", rows[100][place], rows[10][place])
 

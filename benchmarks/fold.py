@@ -2,6 +2,7 @@
 
     python benchmarks/fold.py             # 10, 50 and 100 updates: some minutes
     python benchmarks/fold.py --short     # 10 updates, saved below .cache/bench for compare.py
+    python benchmarks/fold.py --ci        # the same, ours alone beside the limit
 
 Each contender is a process of its own that makes the updates, folds once unmeasured, then so many times: GB/s of
 updates read, and the peak of its memory beyond the updates. The limit adds each update to the sum in place, without
@@ -18,6 +19,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,7 @@ CONTENDERS = (
     Contender("Flower, records of messages", "fold_flower", ("records",), "flower", copies=4.0, copies_distinct=1.0),
     Contender("FLARE, WeightedAggregationHelper", "fold_flare", (SITE_PACKAGES,), "nvflare"),
 )
+OURS = ("fold_ours", "fold_files")
 
 
 def refusal(one: Contender, count: int, distinct: int, memory_gib: float) -> str:
@@ -97,13 +100,15 @@ def measured(one: Contender, count: int, distinct: int, repeats: int) -> dict[st
     return {"rates": rates, "beyond_mib": found["beyond_mib"], "version": found.get("version", "")}
 
 
-def measure(count: int, distinct: int, repeats: int, memory_gib: float) -> dict[str, Any]:
-    """A count of updates: every contender, the limit around them."""
+def measure(
+    count: int, distinct: int, repeats: int, memory_gib: float, contenders: Sequence[Contender]
+) -> dict[str, Any]:
+    """A count of updates: these contenders, the limit around them."""
     about = report.machine()
     half = (repeats + 1) // 2
     before = [measured(one, count, distinct, half) for one in LIMITS]
     rows: list[dict[str, Any]] = []
-    for one in CONTENDERS:
+    for one in contenders:
         why = refusal(one, count, distinct, memory_gib)
         rows.append({"label": one.label, "not_run": why} if why else _row(one, measured(one, count, distinct, repeats)))
     after = [measured(one, count, distinct, half) for one in LIMITS]
@@ -143,15 +148,18 @@ def as_table(parts: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="10 updates")
+    parser.add_argument("--ci", action="store_true", help="10 updates, only by ours; saved as the short form is")
     parser.add_argument("--counts", nargs="*", type=int, default=list(COUNTS))
     parser.add_argument("--distinct", type=int, default=20)
     parser.add_argument("--memory-gib", type=float, default=6.0, help="what would take more is named and not run")
     given = parser.parse_args()
+    short = given.short or given.ci
+    contenders = [one for one in CONTENDERS if one.runner in OURS or not given.ci]
     parts: list[dict[str, Any]] = []
-    for count in given.counts[: 1 if given.short else None]:
-        parts.append(measure(count, given.distinct, REPEATS, given.memory_gib))
+    for count in given.counts[: 1 if short else None]:
+        parts.append(measure(count, given.distinct, REPEATS, given.memory_gib, contenders))
         print(as_table(parts[-1:]), flush=True)
-        report.save(NAME, {"parts": parts, "machine": parts[0]["machine"]}, short=given.short)
+        report.save(NAME, {"parts": parts, "machine": parts[0]["machine"]}, short=short)
 
 
 if __name__ == "__main__":

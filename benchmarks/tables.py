@@ -12,9 +12,11 @@ import control_path
 import fold
 import fold_memory
 import gradient_step
+import many_clients
 import peers
 import report
 import round_overhead
+import targets
 import virtual_clients
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
@@ -70,6 +72,10 @@ def memory(found: dict[str, Any]) -> str:
     return f"{fold_memory.as_table(found['rows'])}\n\n{_measured(found)}"
 
 
+def many(found: dict[str, Any]) -> str:
+    return f"{many_clients.as_table(found['rows'])}\n\n{_measured(found)}"
+
+
 def _measured(found: dict[str, Any]) -> str:
     about = found["machine"]
     busy = f"others kept {about['others_busy_percent']:.0f} % of the machine busy before it began"
@@ -83,6 +89,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "mnist_2nn": mnist,
     "mnist_2nn_tuning": tuning,
     "fold_memory": memory,
+    "many_clients": many,
     "fold": folds,
     "gradient_step": steps,
     "peers": others,
@@ -91,17 +98,19 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 
 def put(text: str, name: str, block: str) -> str:
     """The page with this block in its place."""
-    return re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _: block, text, flags=re.DOTALL)
+    whole = f"<!-- {name} -->\n{block}\n<!-- end -->"
+    return re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _: whole, text, flags=re.DOTALL)
 
 
 def main() -> None:
     text = PAGE.read_text()
-    for name, made in TABLES.items():
+    found = {}
+    for name in TABLES:
         path = report.RESULTS / f"{name}.json"
         if path.exists():
-            block = f"<!-- {name} -->\n{made(json.loads(path.read_text()))}\n<!-- end -->"
-            text = put(text, name, block)
-    PAGE.write_text(text)
+            found[name] = json.loads(path.read_text())
+            text = put(text, name, TABLES[name](found[name]))
+    PAGE.write_text(put(text, "targets", targets.as_table(found)))
 
 
 if __name__ == "__main__":

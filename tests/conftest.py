@@ -23,6 +23,8 @@ from services.undisturbed import undisturbed
 
 from warren.broker import topology
 
+WORKERS_MAX = 4  # a RabbitMQ, a Redis, a MinIO and fleets of each
+
 
 def pytest_configure() -> None:
     """End as on Ctrl-C when told to (`timeout`, CI): the servers are ended too, where SIGTERM would leave them.
@@ -32,6 +34,12 @@ def pytest_configure() -> None:
     if threading.current_thread() is threading.main_thread():
         for told in (signal.SIGTERM, signal.SIGINT):
             signal.signal(told, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """A test process a core, each with servers of its own; one, if servers that are given can't be shared."""
+    given = any(os.environ.get(service.variable) for service in SERVICES)
+    return 1 if given else min(len(os.sched_getaffinity(0)), WORKERS_MAX)
 
 
 def pytest_report_header() -> list[str]:
