@@ -33,7 +33,7 @@ demo: $(VENV)/.tasks-installed
 	$(BIN)/warren run digits $(ARGS)
 
 test: lint servers datasets
-	$(BIN)/python -m pytest --ignore tests/compose -m "not containers" -n auto --dist loadfile --durations 15 $(ARGS)
+	$(BIN)/python -m pytest --ignore tests/compose -m "not containers" -n auto --dist loadfile --no-loadscope-reorder --durations 15 $(ARGS)
 
 # WARREN_TEST_IMAGES names a program that starts an engine (`PROGRAM --engine`), and makes look-alikes of images where none can be
 # pulled (`PROGRAM NAME...`); those are named in the output.
