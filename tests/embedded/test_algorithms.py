@@ -16,8 +16,10 @@ from services.tasks import TASK, write_job
 from services.undisturbed import run_embedded
 from services.watch import Watch
 
+from warren.aggregator.verifying import Verdict, Verifying
 from warren.storage import keys
 from warren.storage.folder import FolderStore
+from warren.storage.job import read_spec
 from warren.storage.tensors import read_header
 from warren.storage.torch_tensors import map_file
 
@@ -47,12 +49,9 @@ def test_a_job_runs_to_its_end_learns_and_verifies(name: str, tmp_path: Path) ->
     assert result["held_out"]["accuracy"] > 0.7
     store = FolderStore(tmp_path / "runs")
     Watch(store, result["job"]).check(3)
-    verified = subprocess.run(
-        [str(WARREN), "job", "verify", result["job"], "--store", str(tmp_path / "runs")],
-        capture_output=True,
-        check=False,
-    )
-    assert verified.returncode == 0, verified.stdout
+    with Verifying(store, read_spec(store.read(keys.spec(result["job"]))), tmp_path / "spool") as verifying:
+        last = list(verifying.run())[-2:]  # updates of the older rounds are not kept
+    assert last == [Verdict(2, "same"), Verdict(3, "same")]
 
 
 def test_batch_norm_layers_of_sites_are_in_no_update_and_never_in_the_store(tmp_path: Path) -> None:
