@@ -133,8 +133,7 @@ def _averages(
     if fold.spent or fold.folded != order[: len(fold.folded)]:
         fold.reset()
     left = manifest.entries[len(fold.folded) :]
-    fold.add(_incoming(spec, manifest, left, layout, update_path, examined))
-    return fold.result()
+    return fold.result(_incoming(spec, manifest, left, layout, update_path, examined))
 
 
 def _incoming(

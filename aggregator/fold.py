@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,33 +23,50 @@ from .layout import Layout
 
 BLOCK_ITEMS = 1 << 18  # 1 MiB of the total: stays in cache while several updates pass over it
 GROUP_MAX = 8  # updates of one pass
-WINDOW_BYTES = 32 << 20  # read by one thread at a time and then unmapped: updates do not stay in our memory
+WINDOW_BYTES = 4 << 20  # of each file, read by one thread at a time and then unmapped: updates stay out of our memory
 THREADS_MAX = 8  # memory is the limit, not cores
 
 Tensors = dict[str, torch.Tensor]
 Sum = tuple[torch.dtype, bool]  # what adds up as one: its dtype, and whether every update counts alike
 
 
-def fold(total: torch.Tensor, updates: Sequence[torch.Tensor], weights: Sequence[float]) -> None:
+def fold(
+    total: torch.Tensor,
+    updates: Sequence[torch.Tensor],
+    weights: Sequence[float],
+    *,
+    clear: bool = False,
+    divisor: float | None = None,
+) -> None:
     """Add weighted updates to `total` in place, in the order given.
 
     Args:
         total: (n,) float32 or float64, the caller's; changed.
         updates: each (n,) floating, read only; may be mapped files, not kept.
         weights: of each, above 0, exact in the dtype of `total`.
+        clear: whether these are the first: what stands in `total` is of no use.
+        divisor: the whole weight, above 0, where these are the last: `total` becomes the average.
 
     Order is part of the result (float addition does not associate): pass client order. For k updates in
     all, the error of an element is at most k eps / (1 - k eps) sum |w_i u_i| (Higham 2002, 4.2), eps 2^-24
-    for a float32 total. Several updates go in one pass, block by block, while the block of `total` is in
-    cache: 14.7 GB/s of updates where torch's own add_ gave 11.2, numpy's 8.0 (2 cores, 10 updates of 100 MB).
+    for a float32 total. All that happens to a block of `total` happens while it is in cache: several updates
+    in one pass, clearing it before and dividing it after. Smaller blocks gain nothing, not even without
+    Python's share of each call (by TorchScript, on 2 cores): what is left is reading the updates.
     """
-    scratch = torch.empty(min(BLOCK_ITEMS, len(total)), dtype=total.dtype)
+    scratch: torch.Tensor | None = None
     blocks = [torch.split(whole, BLOCK_ITEMS) for whole in (total, *updates)]
     for block, *parts in zip(*blocks, strict=True):
+        if clear:
+            block.zero_()
         for part, weight in zip(parts, weights, strict=True):
-            # add_ of two dtypes converts item by item: 8 times slower than a copy that converts, then an add
-            same = part if part.dtype == total.dtype else scratch[: len(part)].copy_(part)
+            same = part
+            if part.dtype != total.dtype:
+                # add_ of two dtypes converts item by item: 8 times slower than a copy that converts, then an add
+                scratch = torch.empty_like(block) if scratch is None else scratch
+                same = scratch[: len(part)].copy_(part)
             block.add_(same, alpha=weight)
+        if divisor is not None:
+            block.div_(divisor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +107,8 @@ class Fold:
             total = (dtype, spec.name.startswith(BESIDE))
             self._places[spec.name] = (spec, total, sizes.get(total, 0))
             sizes[total] = sizes.get(total, 0) + _items(spec)
-        self._totals = {total: torch.zeros(size, dtype=total[0]) for total, size in sizes.items()}
+        # Not cleared here, nor by `reset`: the first updates do it, block by block.
+        self._totals = {total: torch.empty(size, dtype=total[0]) for total, size in sizes.items()}
         self._weights = dict.fromkeys(sizes, 0.0)
         self._integers: Tensors = {}
         self._folded: list[tuple[str, str]] = []
@@ -107,9 +126,7 @@ class Fold:
 
     def reset(self) -> None:
         """Start a new sum in the same memory. What `result` gave is overwritten."""
-        for key, total in self._totals.items():
-            _everywhere(total, torch.Tensor.zero_)
-            self._weights[key] = 0.0
+        self._weights = dict.fromkeys(self._totals, 0.0)
         self._integers = {}
         self._folded = []
         self._spent = False
@@ -118,62 +135,83 @@ class Fold:
         """Fold updates, in the order given.
 
         Raises:
-            ObjectDamaged, ObjectMissing, StorageUnavailable: of a file; the sum is then spoiled: `reset`.
+            ObjectDamaged, ObjectMissing, StorageUnavailable: of a file; the sum then starts anew.
         """
         assert not self._spent, "the result was taken: reset first"
-        group: list[Incoming] = []
-        for update in updates:
-            group.append(update)
-            if len(group) == GROUP_MAX:
-                self._add_group(group)
-                group = []
-        if group:
-            self._add_group(group)
+        for group in _groups(updates):
+            self._add_group(group, last=False)
 
-    def result(self) -> Tensors:
-        """The average of each floating tensor, and the first update's integers; in the memory of the sum."""
-        assert self._folded, "nothing was folded"
+    def result(self, rest: Iterable[Incoming] = ()) -> Tensors:
+        """The average of each floating tensor, and the first update's integers; in the memory of the sum.
+
+        Args:
+            rest: updates that are still to be folded: with them no pass over the sum is needed for the division.
+
+        Raises:
+            As `add`.
+        """
+        assert not self._spent or not rest, "the result was taken: reset first"
         if not self._spent:
+            ahead: list[Incoming] = []
+            for group in _groups(rest):
+                if ahead:
+                    self._add_group(ahead, last=False)
+                ahead = group
+            if ahead:
+                self._add_group(ahead, last=True)
+            else:
+                self._divide()
             self._spent = True
-            for key, total in self._totals.items():
-                _everywhere(total, partial(torch.Tensor.div_, other=self._weights[key]))
         averages = {
             name: self._totals[key][at : at + _items(spec)].view(spec.shape)
             for name, (spec, key, at) in self._places.items()
         }
         return averages | self._integers
 
-    def _add_group(self, group: Sequence[Incoming]) -> None:
-        headers = [read_header(update.path) for update in group]
-        if not self._folded:
-            self._integers = _integers(group[0].path, headers[0])
-        runs = [self._runs(header) for header in headers]
-        if all(other == runs[0] for other in runs):  # always so among files that we wrote
-            self._pass(group, headers, runs[0])
-        else:
-            for update, header, own in zip(group, headers, runs, strict=True):
-                self._pass([update], [header], own)
-        for update in group:
-            for key in self._weights:
-                self._weights[key] += _counts(update, key)
-            self._folded.append((update.client, update.attempt))
+    def _divide(self) -> None:
+        assert self._folded, "nothing was folded"
+        for key, total in self._totals.items():
+            _everywhere(total, partial(torch.Tensor.div_, other=self._weights[key]))
 
-    def _pass(self, group: Sequence[Incoming], headers: Sequence[Header], runs: Sequence[_Run]) -> None:
+    def _add_group(self, group: Sequence[Incoming], *, last: bool) -> None:
+        try:
+            headers = [read_header(update.path) for update in group]
+            if not self._folded:
+                self._integers = _integers(group[0].path, headers[0])
+            runs = [self._runs(header) for header in headers]
+            if all(other == runs[0] for other in runs):  # always so among files that we wrote
+                self._pass(group, headers, runs[0], last=last)
+                return
+            for update, header, own in zip(group, headers, runs, strict=True):
+                self._pass([update], [header], own, last=last and update is group[-1])
+        except BaseException:  # some blocks may have it, and others not
+            self.reset()
+            raise
+
+    def _pass(self, group: Sequence[Incoming], headers: Sequence[Header], runs: Sequence[_Run], *, last: bool) -> None:
+        """Fold updates whose tensors lie alike, all of the sum once; divide it where they are the last."""
+        assert sum(run.items for run in runs) == sum(map(len, self._totals.values())), "an update lacks a tensor"
         files = [map_pages(update.path, header.size) for update, header in zip(group, headers, strict=True)]
         starts = [header.data_start for header in headers]
+        clear = not self._folded
+        for key in self._weights:
+            for update in group:
+                self._weights[key] += _counts(update, key)
 
         def window(run: _Run) -> None:
             weights = [_counts(update, run.total) for update in group]
             places = [start + run.start for start in starts]
             parts = [_part(file, place, run.items, run.dtype) for file, place in zip(files, places, strict=True)]
-            fold(self._totals[run.total][run.at : run.at + run.items], parts, weights)
+            total = self._totals[run.total][run.at : run.at + run.items]
+            fold(total, parts, weights, clear=clear, divisor=self._weights[run.total] if last else None)
             del parts
             for file, place in zip(files, places, strict=True):
                 let_go(file, place, run.items * DTYPES[run.dtype])
 
-        windows = [part for run in runs for part in _windows(run, len(group))]
+        windows = [part for run in runs for part in _windows(run)]
         for _ in pool().map(window, windows):
             pass
+        self._folded += [(update.client, update.attempt) for update in group]
 
     def _runs(self, header: Header) -> list[_Run]:
         runs: list[_Run] = []
@@ -198,8 +236,14 @@ def _continues(run: _Run, spec: TensorSpec, total: Sum, at: int) -> bool:
     )
 
 
-def _windows(run: _Run, updates: int) -> Iterator[_Run]:
-    step = WINDOW_BYTES // (DTYPES[run.dtype] * updates)
+def _groups(updates: Iterable[Incoming]) -> Iterator[list[Incoming]]:
+    left = iter(updates)
+    while group := list(islice(left, GROUP_MAX)):
+        yield group
+
+
+def _windows(run: _Run) -> Iterator[_Run]:
+    step = WINDOW_BYTES // DTYPES[run.dtype]
     for done in range(0, run.items, step):
         start = run.start + done * DTYPES[run.dtype]
         yield _Run(run.total, run.dtype, run.at + done, start, min(step, run.items - done))

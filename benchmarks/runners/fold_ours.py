@@ -5,6 +5,7 @@ As `aggregator.fold.Fold` does it (windows in its pool of threads, the sum's mem
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -20,31 +21,21 @@ TOTALS: list[torch.Tensor] = []
 
 def average(given: list[folded.Update], examples: Sequence[int]) -> list[np.ndarray]:
     if not TOTALS:
-        TOTALS.extend(torch.zeros(len(layer)) for layer in given[0])
+        TOTALS.extend(torch.empty(len(layer)) for layer in given[0])
     updates = [[torch.from_numpy(layer) for layer in update] for update in given]
-    step = WINDOW_BYTES // (4 * GROUP)
-    windows = [
-        (layer, start, group)
-        for group in range(0, len(given), GROUP)
-        for layer in range(len(TOTALS))
-        for start in range(0, len(TOTALS[layer]), step)
-    ]
+    step = WINDOW_BYTES // 4
+    windows = [(layer, start) for layer in range(len(TOTALS)) for start in range(0, len(TOTALS[layer]), step)]
+    weights = [float(number) for number in examples]
 
-    def zero(total: torch.Tensor) -> None:
-        total.zero_()
+    def window(place: tuple[int, int], first: int) -> None:
+        layer, start = place
+        group = slice(first, first + GROUP)
+        parts = [update[layer][start : start + step] for update in updates[group]]
+        divisor = sum(weights) if first + GROUP >= len(updates) else None
+        fold(TOTALS[layer][start : start + step], parts, weights[group], clear=first == 0, divisor=divisor)
 
-    def window(place: tuple[int, int, int]) -> None:
-        layer, start, group = place
-        parts = [update[layer][start : start + step] for update in updates[group : group + GROUP]]
-        fold(TOTALS[layer][start : start + step], parts, [float(n) for n in examples[group : group + GROUP]])
-
-    def divide(total: torch.Tensor) -> None:
-        total.div_(sum(examples))
-
-    list(pool().map(zero, TOTALS))
-    for group in range(0, len(given), GROUP):  # as in a round: a pass ends before the next begins
-        list(pool().map(window, [place for place in windows if place[2] == group]))
-    list(pool().map(divide, TOTALS))
+    for first in range(0, len(given), GROUP):  # as in a round: a pass ends before the next begins
+        list(pool().map(window, windows, itertools.repeat(first)))
     return [total.numpy() for total in TOTALS]
 
 

@@ -14,6 +14,7 @@ import torch
 from warren.aggregator import fold as folding
 from warren.aggregator.fold import BLOCK_ITEMS, Fold, Incoming, fold
 from warren.aggregator.layout import read_layout
+from warren.storage.errors import ObjectMissing
 from warren.storage.tensors import read_header
 from warren.storage.torch_tensors import save
 
@@ -158,3 +159,48 @@ def test_fold_takes_what_the_docstring_says() -> None:
     fold(total, [ones, ones.bfloat16()], [2.0, 3.0])
     assert torch.equal(total, ones * 5)
     fold(torch.zeros(0), [torch.zeros(0)], [1.0])
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 8, CLIENTS])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_bits_are_those_of_a_cleared_sum_that_is_divided_afterwards(
+    tmp_path: Path, dtype: torch.dtype, ahead: int
+) -> None:
+    made = updates(dtype, (BLOCK_ITEMS + 77, 5))
+    made[0]["w1"] = torch.tensor([-0.0, 0.0, 1e-40, -3.4e38, 7.0], dtype=torch.float64).to(dtype)
+    for other in made[1:]:
+        other["w1"] = torch.full((5,), -0.0, dtype=dtype)
+    files = write(tmp_path, made)
+    total = fold_of(files)
+    total.add(files[:ahead])
+    result = total.result(files[ahead:])
+    for name in ("w0", "w1"):
+        plain = torch.zeros(made[0][name].shape)
+        for tensors, file in zip(made, files, strict=True):
+            plain.add_(tensors[name].float(), alpha=file.weight)
+        plain.div_(sum(file.weight for file in files))
+        assert torch.equal(result[name].view(torch.int32), plain.view(torch.int32))
+
+
+def test_what_stood_in_the_memory_of_a_sum_is_no_part_of_it(tmp_path: Path) -> None:
+    files = write(tmp_path, updates(torch.float32))
+    total = fold_of(files)
+    first = {name: tensor.clone() for name, tensor in total.result(files).items()}
+    for tensor in total.result().values():
+        tensor.fill_(float("nan") if tensor.is_floating_point() else True)
+    total.reset()
+    assert all(torch.equal(tensor, first[name]) for name, tensor in total.result(files).items())
+
+
+def test_a_file_that_is_missing_in_the_middle_leaves_no_half_of_a_sum(tmp_path: Path) -> None:
+    files = write(tmp_path, updates(torch.float32))
+    expected = {name: tensor.clone() for name, tensor in fold_of(files).result(files).items()}
+    total = fold_of(files)
+    for broken in (2, 9):
+        file = files[broken].path
+        file.rename(file.with_suffix(".away"))
+        with pytest.raises(ObjectMissing):
+            total.result(files[len(total.folded) :])
+        file.with_suffix(".away").rename(file)
+    left = files[len(total.folded) :]
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in total.result(left).items())
