@@ -34,7 +34,7 @@ from round_overhead import CLIENTS, SIZES, TRAINERS
 
 NAME = "peers"
 RUNNERS = Path(__file__).with_name("runners")
-MEASURED, WARM_UP = 5, 2
+MEASURED = 5
 COURSE_SECONDS = 600
 LOOK_SECONDS = 0.5
 SITE_PACKAGES = sysconfig.get_path("purelib")  # holds our torch
@@ -49,11 +49,12 @@ class Peer:
     runner: str
     environment: str
     options: tuple[str, ...] = ()
+    warm_up: int = 2  # rounds
 
 
 PEERS = {
     "flower-simulation": Peer("Flower simulation", "rounds_flower_simulation", "flower", (str(TRAINERS),)),
-    "flower-deployment": Peer("Flower deployment", "rounds_flower_deployment", "flower"),
+    "flower-deployment": Peer("Flower deployment", "rounds_flower_deployment", "flower", warm_up=1),
     "flare-simulator": Peer("FLARE simulator", "rounds_flare", "nvflare"),
     "pfl": Peer("pfl", "rounds_pfl", "pfl", (SITE_PACKAGES,)),
 }
@@ -69,7 +70,7 @@ def run(name: str, size: int, clients: int) -> dict[str, Any]:
     peer = PEERS[name]
     if why := environments.missing(peer.environment):
         return {"not_run": why}
-    numbers = [str(number) for number in (size, clients, WARM_UP + MEASURED)]
+    numbers = [str(number) for number in (size, clients, peer.warm_up + MEASURED)]
     command = [str(environments.python(peer.environment)), str(RUNNERS / f"{peer.runner}.py"), *numbers, *peer.options]
     with tempfile.TemporaryDirectory(prefix="warren-bench-") as folder:
         out, errors = Path(folder) / "out", Path(folder) / "errors"

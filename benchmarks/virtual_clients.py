@@ -34,7 +34,8 @@ CLIENTS, SHORT_CLIENTS = 1000, 100
 PARTS = 1000  # of the 60,000 images: 60 for each client, however many of them take part
 BATCH, RATE, SEED = 10, 0.05, 1
 LOOK_SECONDS = 0.2
-ROUNDS = 4  # measured; one more goes before them
+ROUNDS = 4  # measured; one more of ours goes before them
+WARM_UP_CLIENTS = 50  # of the bare loop, before what is measured
 
 
 def bare(clients: int, rounds: int, folder: Path) -> dict[str, list[float]]:
@@ -53,10 +54,11 @@ def bare(clients: int, rounds: int, folder: Path) -> dict[str, list[float]]:
     model = Net()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found: dict[str, list[float]] = {"wall": [], "cpu": []}
-    for _ in range(rounds):
+    for number in range(1 + rounds):
+        chosen = parts if number else parts[:WARM_UP_CLIENTS]
         begun, used = time.perf_counter(), time.process_time()
         total = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
-        for part in parts:
+        for part in chosen:
             model.load_state_dict(weights)
             optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
             for rows in torch.split(part[torch.randperm(len(part))], BATCH):
@@ -66,7 +68,7 @@ def bare(clients: int, rounds: int, folder: Path) -> dict[str, list[float]]:
             with torch.no_grad():
                 for name, tensor in model.state_dict().items():
                     total[name].add_(tensor, alpha=len(part))
-        weights = {name: tensor / sum(map(len, parts)) for name, tensor in total.items()}
+        weights = {name: tensor / sum(map(len, chosen)) for name, tensor in total.items()}
         found["wall"].append(time.perf_counter() - begun)
         found["cpu"].append(time.process_time() - used)
     return {kind: seconds[1:] for kind, seconds in found.items()}
@@ -147,7 +149,7 @@ def _watched(process: subprocess.Popen[bytes]) -> dict[str, float]:
 
 def measure(clients: int, rounds: int, folder: Path) -> dict[str, Any]:
     about = report.machine()
-    half = 1 + (rounds + 1) // 2
+    half = (rounds + 1) // 2
     first = bare_apart(clients, half, folder)
     middle = ours(clients, 1 + rounds, folder)
     second = bare_apart(clients, half, folder)
