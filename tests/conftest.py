@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pika
+import psutil
 import pytest
 import redis
 import urllib3
@@ -23,7 +24,8 @@ from services.undisturbed import undisturbed
 
 from warren.broker import topology
 
-WORKERS_MAX = 4  # a RabbitMQ, a Redis, a MinIO and fleets of each
+WORKERS_MAX = 4
+WORKER_BYTES = 4 << 30  # RabbitMQ, Redis, MinIO and a fleet whose processes hold torch
 
 
 def pytest_configure() -> None:
@@ -37,9 +39,13 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """A test process a core, each with servers of its own; one, if servers that are given can't be shared."""
+    """Test processes, each with servers of its own: one more than cores, since many tests wait for a deadline to pass.
+
+    Less where memory is short; one, if servers that are given can't be shared.
+    """
     given = any(os.environ.get(service.variable) for service in SERVICES)
-    return 1 if given else min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+    room = psutil.virtual_memory().total // WORKER_BYTES
+    return 1 if given else max(1, min(len(os.sched_getaffinity(0)) + 1, room, WORKERS_MAX))
 
 
 def pytest_report_header() -> list[str]:

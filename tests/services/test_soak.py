@@ -10,7 +10,7 @@ from services.fleet import Fleet
 from services.soak import JOB, Soak
 
 pytestmark = pytest.mark.services
-KILLS = 8
+KILLS = 6
 SEED = 4
 
 
