@@ -27,7 +27,7 @@ from rig import BUCKET, Rig, peak_mib, wire_bytes
 PREFIX = "floor/"
 GO = "floor:go:"
 DONE = "floor:done"
-WAIT_SECONDS = 120
+WAIT_SECONDS = 240
 COURSE_SECONDS = 300
 READERS = 2
 
@@ -84,12 +84,20 @@ def train(course: Course, place: int, trainers: int, ready: Connection) -> None:
     weights = memoryview(bytearray(course.size))
     ready.send("ready")
     for number in range(1, course.rounds + 1):
-        news.blpop([f"{GO}{place}"], WAIT_SECONDS)
+        _news(news, f"{GO}{place}")
         wire.get(course.get[f"{number - 1}"], weights)
         for client in range(place, course.clients, trainers):
             wire.put(course.put[f"{number}.{client}"], weights)
             news.rpush(DONE, client)
     ready.send(peak_mib(multiprocessing.current_process().pid or 0))
+
+
+def _news(news: Any, key: str) -> int:
+    """The next number of a list."""
+    found = news.blpop([key], WAIT_SECONDS)
+    if found is None:
+        raise TimeoutError(f"nothing in {key} for {WAIT_SECONDS} s")
+    return int(found[1])
 
 
 def aggregate(course: Course, trainers: int, ready: Connection) -> None:
@@ -111,8 +119,7 @@ def aggregate(course: Course, trainers: int, ready: Connection) -> None:
         for place in range(trainers):
             news.rpush(f"{GO}{place}", number)
         for _ in range(course.clients):
-            found: Any = news.blpop([DONE], WAIT_SECONDS)
-            fold.begin(course.get[f"{number}.{int(found[1])}"])
+            fold.begin(course.get[f"{number}.{_news(news, DONE)}"])
         fold.finish(course.clients)
         total.div_(course.clients)
         if out is not total:
@@ -179,12 +186,11 @@ def measure(on: Rig, *, size: int, dtype: str, clients: int, rounds: int, traine
     works: list[tuple[Any, tuple[Any, ...]]] = [(aggregate, (course, trainers, pipes[0][1]))]
     works += [(train, (course, place, trainers, pipes[1 + place][1])) for place in range(trainers)]
     processes = [context.Process(target=work, args=arguments, daemon=True) for work, arguments in works]
-    for process in processes[1:]:
-        process.start()
-    for ours, _ in pipes[1:]:
+    for place in (*range(1, len(processes)), 0):  # the trainers wait when the aggregator comes
+        processes[place].start()
+        pipes[place][1].close()  # only the process itself holds it now: its end is an end of file
+    for ours, _ in (*pipes[1:], pipes[0]):
         _heard(ours)
-    processes[0].start()
-    _heard(pipes[0][0])
     seconds = _heard(pipes[0][0])
     peaks = [_heard(ours) for ours, _ in pipes]
     for process in processes:
@@ -201,7 +207,10 @@ def measure(on: Rig, *, size: int, dtype: str, clients: int, rounds: int, traine
 def _heard(pipe: Connection) -> Any:
     if not pipe.poll(COURSE_SECONDS):
         raise TimeoutError(f"the floor's processes said nothing for {COURSE_SECONDS} s")
-    return pipe.recv()
+    try:
+        return pipe.recv()
+    except EOFError:
+        raise RuntimeError("a process of the floor's ended early") from None
 
 
 def _course(on: Rig, size: int, dtype: str, clients: int, rounds: int) -> Course:
