@@ -1,4 +1,7 @@
-"""Warren's fold as a round has it: from mapped files, here in memory (/dev/shm). COUNT DISTINCT ITEMS REPEATS"""
+"""Warren's fold as a round has it: from mapped files that the system has in its cache. ... REPEATS disk|FOLDER
+
+`disk`: where this repository lies. A file system in memory may keep files in small pages alone, which cost more to map.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ from warren.aggregator.layout import read_layout
 from warren.storage.tensors import read_header
 from warren.storage.torch_tensors import save
 
+CACHE = Path(__file__).parents[2] / ".cache"
 FOLDS: list[Fold] = []
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="warren-bench-", dir="/dev/shm") as place:
+    folder = CACHE if sys.argv[5] == "disk" else Path(sys.argv[5])
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="warren-bench-", dir=folder) as place:
         files = written(Path(place))
 
         def average(_: list[folded.Update], examples: Sequence[int]) -> list[np.ndarray]:
@@ -29,8 +35,8 @@ def main() -> None:
                 FOLDS.append(Fold(read_layout(read_header(files[0]), checkpoint=False)))
             FOLDS[0].reset()
             order = enumerate(zip(examples, strict=True))
-            FOLDS[0].add(Incoming(f"c{n}", "a", files[n % len(files)], weight) for n, (weight,) in order)
-            result = FOLDS[0].result()
+            given = (Incoming(f"c{n}", "a", files[n % len(files)], weight) for n, (weight,) in order)
+            result = FOLDS[0].result(given)
             return [result[f"layer{n}"].numpy() for n in range(folded.LAYERS)]
 
         folded.run(average)
