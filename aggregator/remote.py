@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
-from collections import OrderedDict
 
 from blake3 import blake3
 
@@ -34,7 +34,7 @@ class RemoteSource:
         """
         self._store, self._key, self._size = store, key, size
         self._chunk_bytes = max(CHUNK_BYTES_MIN, min(CHUNK_BYTES_MAX, chunk_bytes))
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._kept: dict[int, mmap.mmap] = {}  # chunks by number, the one that was read last at the end
         self._lock = threading.Lock()
         self._digests: list[bytes] = []
         self._verify(digest)
@@ -55,25 +55,40 @@ class RemoteSource:
             raise ObjectDamaged(f"{self._key} is not the update that was frozen")
 
     def _bytes(self, start: int, length: int) -> bytearray:
-        found = bytearray()
-        while len(found) < length:
-            at = start + len(found)
-            number = at // self._chunk_bytes
-            begin = at - number * self._chunk_bytes
-            part = memoryview(self._chunk(number))[begin : begin + length - len(found)]
-            assert part, "read past the end"
-            found += part
+        found = bytearray(length)
+        done = 0
+        while done < length:
+            number, begin = divmod(start + done, self._chunk_bytes)
+            with self._lock:
+                part = memoryview(self._chunk(number))[begin : self._length(number)][: length - done]
+                assert part, "read past the end"
+                found[done : done + len(part)] = part
+                done += len(part)
+                part.release()
         return found
 
-    def _chunk(self, number: int) -> bytes:
-        with self._lock:
-            if number not in self._kept:
-                start = number * self._chunk_bytes
-                chunk = self._store.read_range(self._key, start, min(self._chunk_bytes, self._size - start))
-                if blake3(chunk, max_threads=1).digest() != self._digests[number]:
-                    raise ObjectDamaged(f"{self._key} was replaced after it was frozen")
-                self._kept[number] = chunk
-                while len(self._kept) > CHUNKS_KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(number)
-            return self._kept[number]
+    def _chunk(self, number: int) -> mmap.mmap:
+        """The pages that hold a chunk, until another takes its place."""
+        pages = self._kept.pop(number, None)
+        if pages is None:
+            chunk = self._store.read_range(self._key, number * self._chunk_bytes, self._length(number))
+            if blake3(chunk, max_threads=1).digest() != self._digests[number]:
+                raise ObjectDamaged(f"{self._key} was replaced after it was frozen")
+            pages = self._free_pages()
+            pages[: len(chunk)] = chunk
+        self._kept[number] = pages
+        return pages
+
+    def _free_pages(self) -> mmap.mmap:
+        """Pages of its own for each chunk that is kept, taken over and over.
+
+        Kept among the blocks that are read and freed, chunks would leave the heap in pieces that nothing else fits
+        into: it grew by a quarter of the model.
+        """
+        if len(self._kept) < CHUNKS_KEPT:
+            return mmap.mmap(-1, self._chunk_bytes)
+        return self._kept.pop(next(iter(self._kept)))
+
+    def _length(self, number: int) -> int:
+        """Bytes of a chunk; negative past the end."""
+        return min(self._chunk_bytes, self._size - number * self._chunk_bytes)
