@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from made.committed import spec_of
+from made.limited import LIMITS, job_on
 
 from warren.aggregator import averaging, by_range, combining
-from warren.aggregator.averaging import Averaging
 from warren.aggregator.pieces import FileSource, Piece, read_piece
 from warren.aggregator.remote import CHUNK_BYTES_MIN, RemoteSource
-from warren.storage import keys
-from warren.storage.documents import Entry, Manifest
+from warren.storage.documents import Entry
 from warren.storage.errors import ObjectDamaged, ObjectMissing
 from warren.storage.folder import FolderStore
 from warren.storage.tensors import digest_file, read_header
@@ -51,34 +49,6 @@ class Remote(FolderStore):
     def read_range(self, key: str, start: int, length: int) -> bytes:
         self.ranged.append((key, start, length))
         return super().read_range(key, start, length)
-
-
-def job_on(store: FolderStore, scratch: Path, reducer: dict[str, Any] | None = None, **limits: Any) -> list[str]:
-    """Two rounds of a job of three clients, by an aggregator with these limits; the digests of all it wrote."""
-    job = spec_of("lung-aaa111", 2, strategy={"name": "fedadam"}, reducer=reducer or {})
-    numbers = Averaging(store, scratch, **limits)
-    said = {"trainable": '["w"]', "tied": "{}", "warren": "1", "job": job.job, "attempt": "a"}
-    for number in range(3):
-        entries = []
-        base = numbers.base(job.job, number - 1) if number else None
-        for client in ("c000", "c001", "c002")[: 3 if number else 1]:
-            chance = torch.Generator().manual_seed(hash((number, client)))
-            kind = {"round": str(number), "kind": "train" if number else "init", "client": client, "examples": "5"}
-            save(scratch.with_name("update"), {"w": torch.randn(90_000, generator=chance)}, said | kind)
-            key = keys.update(job.job, number, "pool.default", client, "a")
-            store.create(key, scratch.with_name("update"))
-            name = keys.read_update(key)
-            assert name is not None
-            entries.append(numbers.examine(name, job, base, None))
-            numbers.offer(job, number, entries[-1], ("c000", "c001", "c002"))
-        numbers.write(job, Manifest(job=job.job, round=number, base=base, entries=tuple(entries)))
-    numbers.forget(job.job)
-    written = [info.key for info in store.list(f"jobs/{job.job}/checkpoints/")]
-    assert len(written) == 5
-    return [store.read(key).hex() for key in written]
-
-
-LIMITS = {"memory_limit": 500_000, "spool_bytes_max": 0}
 
 
 @pytest.mark.parametrize("reducer", [None, {"name": "median"}, {"name": "geometric-median"}])
