@@ -1,9 +1,10 @@
 """All benchmarks for the page, on a quiet machine: python benchmarks/full.py [--minutes 25] [--only PART...] [--again]
 
 Parts in the order of what the page misses most; each is a command of its own. A part that ended well is not run again
-(its stamp lies below .cache/bench-full), so that a second start goes on where the first one stopped; --again forgets
-the stamps and puts the saved results away first, so that no row of an older run stands beside new ones. A part that
-would take more than the minutes left is left for the next start, and named. The tables are written after each.
+(its stamp lies below .cache/bench-full), so that a second start goes on where the first one stopped; --again begins
+anew. As it begins it puts those results away that keep older rows beside new ones; what was not measured again by its
+end comes back. A part that would take more than the minutes left is left for the next start, and named. The tables are
+written after each.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import report
 
 HERE = Path(__file__).parent
 STAMPS = HERE.parent / ".cache" / "bench-full"
-REPLACED = ("round_overhead", "peers", "fold", "gradient_step", "control_path", "virtual_clients", "fold_memory")
+BEFORE = "before"
+MERGED = ("round_overhead", "peers", "control_path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +68,42 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=[part.name for part in PARTS], default=[])
     parser.add_argument("--again", action="store_true", help="from the first part on")
     given = parser.parse_args()
-    if given.again:
-        forget()
-    STAMPS.mkdir(parents=True, exist_ok=True)
+    if given.again or not STAMPS.exists():
+        begin()
+    put_away()
     wanted = [part for part in PARTS if part.name in given.only or not given.only]
     until = time.monotonic() + 60 * given.minutes
-    failed = [part.name for part in wanted if not done(part, until)]
-    print(f"left: {' '.join(failed)}" if failed else "all parts are done")
-    sys.exit(bool(failed))
+    try:
+        left = [part.name for part in wanted if not done(part, until)]
+    finally:
+        restore()
+    print(f"left: {' '.join(left)}" if left else "all parts are done")
+    sys.exit(bool(left))
 
 
-def forget() -> None:
-    """Every part is to run; the results so far go beside the stamps."""
-    before = STAMPS / "before"
+def begin() -> None:
+    """Every part is to run; copies of the results that keep older rows lie beside the stamps."""
     shutil.rmtree(STAMPS, ignore_errors=True)
-    before.mkdir(parents=True)
-    for name in REPLACED:
+    (STAMPS / BEFORE).mkdir(parents=True)
+    for name in MERGED:
         path = report.RESULTS / f"{name}.json"
         if path.exists():
-            path.rename(before / path.name)
+            shutil.copy(path, STAMPS / BEFORE)
+
+
+def put_away() -> None:
+    """Of those results none that is still the old one stays."""
+    for path in (STAMPS / BEFORE).glob("*.json"):
+        found = report.RESULTS / path.name
+        if found.exists() and found.read_bytes() == path.read_bytes():
+            found.unlink()
+
+
+def restore() -> None:
+    """Put back what was put away and not measured since."""
+    for path in (STAMPS / BEFORE).glob("*.json"):
+        if not (report.RESULTS / path.name).exists():
+            shutil.copy(path, report.RESULTS / path.name)
 
 
 def done(part: Part, until: float) -> bool:

@@ -79,3 +79,24 @@ def test_a_sequence_goes_on_after_the_parts_that_are_done_and_says_what_is_left(
     assert scripts == ["b.py", "tables.py", "c.py", "d.py", "tables.py"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["done", "late", "new"]
     assert not full.done(full.Part("long", 1, "e"), 0.0)
+
+
+def test_older_rows_are_put_away_and_come_back_where_nothing_was_measured(
+    load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = load("full")
+    results = tmp_path / "results"
+    results.mkdir()
+    monkeypatch.setattr(full, "STAMPS", tmp_path / "stamps")
+    monkeypatch.setattr(full.report, "RESULTS", results)
+    for name in ("round_overhead", "peers", "fold"):
+        (results / f"{name}.json").write_text("old")
+    full.begin()
+    full.put_away()
+    assert [path.name for path in results.iterdir()] == ["fold.json"]
+    (results / "peers.json").write_text("new")
+    full.restore()
+    told = {path.stem: path.read_text() for path in results.iterdir()}
+    assert told == {"round_overhead": "old", "peers": "new", "fold": "old"}
+    full.put_away()
+    assert sorted(path.stem for path in results.iterdir()) == ["fold", "peers"]
