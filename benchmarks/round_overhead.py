@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -137,6 +138,15 @@ def _megabytes(found: dict[str, Any]) -> float:
     return round(float(found["wire_bytes"]) / 1e6, 3)
 
 
+def fits(label: str) -> bool:
+    """Whether the disk has room for a course: the floor keeps the updates of all its rounds until its end."""
+    needed = SIZES[label] * (CLIENTS + 1) * (WARM_UP + ROUNDS[label] // 2 + 2)
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < needed:
+        print(f"{label} left out: it needs {needed / 1e9:.0f} GB of disk, {free / 1e9:.0f} are free", flush=True)
+    return free >= needed
+
+
 def as_table(rows: list[dict[str, Any]]) -> str:
     columns = ["10 clients x", "floor, s a round", "servers, s a round", "ratio", "embedded, s a round"]
     columns += ["on the wire, MB a round", "floor's"]
@@ -181,7 +191,7 @@ def main() -> None:
     with rig(trainers=TRAINERS, scratch=given.scratch) as on:
         idle = on.peaks()
         for dtype in given.dtypes[: 1 if short else None]:
-            for label in labels:
+            for label in filter(fits, labels):
                 row = measure(on, label, dtype) | {"scratch": "memory" if given.scratch else "disk"}
                 rows.append(row)
                 print(as_table([row]).splitlines()[-1], flush=True)
