@@ -28,6 +28,8 @@ from .uploads import Upload
 
 SINGLE_PUT_BYTES_MAX = 5 << 30  # S3's own limit
 PART_BYTES = 256 << 20
+WHOLE_AGAIN_BYTES_MAX = 64 << 20  # what is larger and broke off goes on in parts: the next break costs one of them
+PART_AGAIN_BYTES = 32 << 20
 LOOK_FIRST_BYTES = 1 << 20  # from here on, asking first is cheaper than sending a body that comes second
 
 __all__ = ["S3Address", "S3Store"]
@@ -43,6 +45,7 @@ class S3Store:
         retry_seconds: float = RETRY_SECONDS_MAX,
         single_put_bytes_max: int = SINGLE_PUT_BYTES_MAX,
         part_bytes: int = PART_BYTES,
+        whole_again_bytes_max: int = WHOLE_AGAIN_BYTES_MAX,
     ) -> None:
         """Connect to nothing yet.
 
@@ -51,6 +54,7 @@ class S3Store:
             retry_seconds: how long each verb tries again before it raises; a command line waits less.
             single_put_bytes_max: larger bodies go in parts.
             part_bytes: of one part, at least 5 MiB.
+            whole_again_bytes_max: larger bodies go in parts, of at most PART_AGAIN_BYTES, once a try broke off.
 
         Raises:
             StorageRefused: the address's CA file can't be used.
@@ -59,6 +63,7 @@ class S3Store:
         self._bucket = Bucket(self._requests)
         self._single_put_bytes_max = single_put_bytes_max
         self._part_bytes = part_bytes
+        self._whole_again_bytes_max = whole_again_bytes_max
 
     def make_bucket(self) -> bool:
         """Make the bucket if it is not there; True if this call made it."""
@@ -181,7 +186,7 @@ class S3Store:
         lost = False  # whether an earlier try may have been carried out
         while True:
             try:
-                self._send(key, body, headers, tag)
+                self._send(key, body, headers, tag, again=lost)
             except ConditionFailed:
                 return lost and self._holds(self.stat(key), body)
             except TryAgain as error:
@@ -195,10 +200,12 @@ class S3Store:
             else:
                 return True
 
-    def _send(self, key: str, body: Body, headers: Mapping[str, str], tag: str | None) -> None:
+    def _send(self, key: str, body: Body, headers: Mapping[str, str], tag: str | None, *, again: bool) -> None:
         condition = {"if-none-match": "*"} if tag is None else {"if-match": f'"{tag}"'}
-        if body.size > self._single_put_bytes_max:
-            Multipart(self._requests, key, body, self._part_bytes).run(headers, condition)
+        single = min(self._single_put_bytes_max, self._whole_again_bytes_max) if again else self._single_put_bytes_max
+        if body.size > single:
+            part = min(self._part_bytes, PART_AGAIN_BYTES) if again else self._part_bytes
+            Multipart(self._requests, key, body, part).run(headers, condition)
             return
         answer, _ = self._requests.ask("PUT", key, headers={**headers, **condition}, body=body.blocks(), size=body.size)
         if not answer.get("etag"):

@@ -191,6 +191,34 @@ def test_an_upload_cut_in_its_middle_is_sent_again(store: S3Store, proxy: Cuttin
     assert store.read("updates/a") == body
 
 
+def test_a_large_upload_that_was_cut_goes_on_in_parts_and_a_part_that_is_cut_alone(
+    s3: S3Bucket, proxy: CuttingProxy
+) -> None:
+    store = S3Store(_address(proxy.url, s3), part_bytes=5 * MIB, whole_again_bytes_max=6 * MIB)
+    body = os.urandom(12 * MIB)
+
+    def cut_the_second_part(head: str) -> None:
+        if "partNumber=2" in head and proxy.cuts == 1:
+            proxy.cut_body_after = 2 * MIB
+
+    proxy.cut_body_after = 8 * MIB
+    proxy.on_request = cut_the_second_part
+    assert store.create("updates/a", body)
+    assert proxy.cuts == 2
+    parts = [re.search(r"partNumber=(\d+)", head) for head in proxy.heads("PUT")]
+    assert [found[1] if found else "whole" for found in parts] == ["whole", "1", "2", "2", "3"]
+    assert store.read("updates/a") == body
+    assert not store.create("updates/a", body)
+    assert b"<Upload>" not in _uploads(s3)
+
+
+def test_a_large_upload_whose_answer_is_lost_is_not_sent_again(s3: S3Bucket, proxy: CuttingProxy) -> None:
+    store = S3Store(_address(proxy.url, s3), part_bytes=5 * MIB, whole_again_bytes_max=6 * MIB)
+    proxy.lose_answer_to = b"PUT"
+    assert store.create("updates/a", os.urandom(7 * MIB))
+    assert len(proxy.heads("PUT")) == 1
+
+
 def test_a_replace_whose_answer_is_lost_counts(store: S3Store, proxy: CuttingProxy) -> None:
     store.create("jobs/a/best", b"old")
     found = store.stat("jobs/a/best")
