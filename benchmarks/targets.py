@@ -109,9 +109,10 @@ def others(found: Found) -> Iterator[Target]:
 
 
 def memory(found: Found) -> Iterator[Target]:
-    for row in rows_of(found, "many_clients"):
-        models = (row["peak_mib"] - row["idle_mib"]) * 2**20 / row["model_bytes"]
-        what = f"aggregator beyond its idle size, {row['what']} over servers"
+    for course in ("10 x 100 MB", "1,000 x 10 MB"):
+        row = row_of(found, "many_clients", what=course)
+        models = (row["peak_mib"] - row["idle_mib"]) * 2**20 / row["model_bytes"] if row else None
+        what = f"aggregator beyond its idle size, {course} over servers"
         yield Target(what, MODELS, models, "many", " models")
     for row in rows_of(found, "fold_memory"):
         if row["limit_mib"] is not None:
