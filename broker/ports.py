@@ -59,9 +59,10 @@ class Consumer(Protocol):
         ...
 
     def allow(self, count: int) -> None:
-        """From now on up to `count` unsettled messages of each queue may be taken, where none waits here for its turn.
+        """From now on up to `count` unsettled messages of each queue, in place of the `prefetch` given.
 
-        A broker that sends ahead keeps to the `prefetch` that was given.
+        For who takes the next one while another is on its way out. A broker that sends ahead keeps to the
+        `prefetch`, and is asked for each one more by `take`: no message waits here behind the work on another.
         """
         ...
 

@@ -8,11 +8,14 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from pika.spec import Basic
+
 from .errors import BrokerError, BrokerUnavailable
 from .rabbit_link import Session, channel_failure
 
 REOPEN_SECONDS_MIN, REOPEN_SECONDS_MAX = 0.1, 5.0
 WAKE_SECONDS_MAX = 2.0  # a queue that does not come back is not waited for
+ASK_AGAIN_SECONDS = 0.5  # after a queue had no more; each question is an entry in its log
 QUIET_SECONDS = 0.02  # RabbitMQ sends what waits just after it confirmed the consumer
 DELIVERIES_MAX = 1 << 31  # of the count in a header, which another publisher may have written
 
@@ -25,7 +28,8 @@ class Owner(Protocol):
     closing: bool
 
     def hold(self, delivery: RabbitDelivery) -> None: ...
-    def settled(self, delivery: RabbitDelivery) -> None: ...
+    def nothing_more(self, tap: Tap) -> None: ...
+    def settle(self, delivery: RabbitDelivery) -> None: ...
     def tap_flows(self) -> None: ...
     def tap_shut(self, tap: Tap) -> None: ...
     def tap_failed(self, reason: BrokerError) -> None: ...
@@ -34,10 +38,22 @@ class Owner(Protocol):
 class RabbitDelivery:
     """One message, tied to the channel that brought it: when that is gone, its verbs do nothing."""
 
-    def __init__(self, owner: Owner, session: Session, channel: Any, tag: int, message: tuple[str, bytes, Any]):
+    def __init__(
+        self,
+        owner: Owner,
+        session: Session,
+        channel: Any,
+        tag: int,
+        message: tuple[str, bytes, Any],
+        *,
+        asked_for: bool = False,
+    ):
         self.queue, self.body, headers = message
         self.headers, self.deliveries_before = _read(headers or {})
+        self.asked_for = asked_for  # by a pull: RabbitMQ does not count it as sent ahead
         self._owner, self._session, self._channel, self._tag = owner, session, channel, tag
+        self._verb = ""
+        self._options: dict[str, bool] = {}
         self._unsettled = threading.Lock()  # taken by the first verb and never given back
 
     def ack(self) -> None:
@@ -53,9 +69,16 @@ class RabbitDelivery:
     def _settle(self, verb: str, **options: bool) -> None:
         if not self._unsettled.acquire(blocking=False):
             return
-        channel, tag = self._channel, self._tag
-        self._session.post(lambda: channel.is_open and getattr(channel, verb)(tag, **options))
-        self._owner.settled(self)
+        self._verb, self._options = verb, options
+        self._owner.settle(self)
+
+    def send(self) -> None:
+        """Let RabbitMQ know how it was settled. The owner says when: it may answer with the next message."""
+        self._session.post(self._send)
+
+    def _send(self) -> None:
+        if self._channel.is_open:
+            getattr(self._channel, self._verb)(self._tag, **self._options)
 
 
 class Tap:
@@ -66,6 +89,7 @@ class Tap:
         self.flowing = False
         self.resting = False
         self.quiet_at = 0.0  # from then on, what waited in the queue has had time to come
+        self.ask_at = 0.0  # from then on, one more may be asked for again
         self._owner, self._prefetch = owner, prefetch
         self._session: Session | None = None
         self._channel: Any = None
@@ -100,7 +124,19 @@ class Tap:
             self.quiet_at = time.monotonic() + WAKE_SECONDS_MAX
             self._consume(self._channel)
 
+    def ask(self) -> None:
+        """Ask for one more than is sent ahead. The answer is `hold`, or `nothing_more`, or that the channel closed."""
+        if self._channel is not None and self._channel.is_open:
+            self._channel.basic_get(self.queue, self._given)
+        else:
+            self._nothing()
+
+    def _nothing(self) -> None:
+        self.ask_at = time.monotonic() + ASK_AGAIN_SECONDS
+        self._owner.nothing_more(self)
+
     def _opened(self, channel: Any) -> None:
+        channel.add_callback(lambda _: self._nothing(), [Basic.GetEmpty], one_shot=False)
         # A deleted queue cancels the consumer and leaves the channel open; so does 4.3's consumer timeout.
         channel.add_on_cancel_callback(lambda _: self._cancel())
         channel.basic_qos(prefetch_count=self._prefetch, callback=lambda _: self._consume(channel))
@@ -119,10 +155,14 @@ class Tap:
         self.quiet_at = time.monotonic() + QUIET_SECONDS
         self._owner.tap_flows()
 
-    def _message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+    def _message(self, channel: Any, method: Any, properties: Any, body: bytes, *, asked_for: bool = False) -> None:
         if self._session is not None:
             message = (self.queue, body, properties.headers)
-            self._owner.hold(RabbitDelivery(self._owner, self._session, channel, method.delivery_tag, message))
+            tag = method.delivery_tag
+            self._owner.hold(RabbitDelivery(self._owner, self._session, channel, tag, message, asked_for=asked_for))
+
+    def _given(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        self._message(channel, method, properties, body, asked_for=True)
 
     def _closed(self, channel: Any, reason: BaseException) -> None:
         if channel is not self._channel:

@@ -14,6 +14,7 @@ from .ports import News
 
 BUNDLE_MAX = 8  # round jobs of one trip
 SHORT_SECONDS = 0.03  # a bundle waits for the jobs after it: 0.25 s at most, if none is longer than the last ones
+CHEAP_SECONDS = 0.002  # to store and tell one; what takes longer is better done beside the next one's training
 REMEMBERED = 8  # jobs that were all short before the next is taken for short
 
 
@@ -46,13 +47,19 @@ class Bundle:
 
 
 class Pace:
-    """How long the last round jobs took: only where all were short is the next one worth waiting for."""
+    """How long the last round jobs took: where all were short, and cheap to store, the next is worth waiting for."""
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=REMEMBERED)
+        self._leaving: deque[float] = deque(maxlen=REMEMBERED)
 
     def took(self, seconds: float) -> None:
+        """A round job, until it was done."""
         self._last.append(seconds)
+
+    def left(self, seconds: float) -> None:
+        """One that was done, until it was stored, or stored and told."""
+        self._leaving.append(seconds)
 
     def forget(self) -> None:
         """Something is odd: one at a time, until it was seen again that they are short."""
@@ -60,6 +67,7 @@ class Pace:
 
     @property
     def ahead(self) -> int:
-        """How many round jobs this trainer may hold."""
+        """How many may wait to be told together."""
         short = len(self._last) == REMEMBERED and max(self._last) < SHORT_SECONDS
-        return BUNDLE_MAX if short else 1
+        cheap = max(self._leaving, default=0.0) < CHEAP_SECONDS
+        return BUNDLE_MAX if short and cheap else 1

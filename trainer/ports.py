@@ -33,6 +33,20 @@ class Stop(Protocol):
     def wait(self, timeout: float | None = None) -> bool: ...
 
 
+class Beside(Protocol):
+    """Runs one thing beside the worker's own thread; see `trainer.beside.OneThread`."""
+
+    def start(self, act: Callable[[], None]) -> None:
+        """Begin to run it, where what was started before has `ended`."""
+        ...
+
+    def ended(self, timeout: float | None = None) -> bool:
+        """Whether what was started is over; waits so long for it (None: until it is). Raises what ended it."""
+        ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """Everything that a worker talks to."""

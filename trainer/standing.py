@@ -71,9 +71,10 @@ class Standing:
     def _outdated(self, job: RoundJob) -> str | None:
         return outdated(job, self._bench.ledger.progress(job.job), asynchronous=self._asynchronous)
 
-    def begin(self) -> None:
-        """New work: what was remembered was another's."""
+    def begin(self, spec: JobSpec) -> None:
+        """New work, of this job: what was remembered was another's."""
         self._asked_at = -ASK_SECONDS
+        self._asynchronous = spec.schedule.asynchronous
 
 
 def outdated(job: RoundJob, progress: Mapping[str, str], *, asynchronous: bool = False) -> str | None:

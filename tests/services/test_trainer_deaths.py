@@ -40,6 +40,16 @@ def uploading(fleet: Fleet, victim: Member, gate: Path, job: str) -> Iterator[Re
 
 
 @contextlib.contextmanager
+def uploading_and_training(fleet: Fleet, victim: Member, gate: Path, job: str) -> Iterator[Reached]:
+    """One update is on its way while the next client trains."""
+    (gate / "hold-c002").touch()
+    with victim.gate.holding("PUT", r"/updates/.*/00001/.*/c001\.") as held:
+        (gate / "hold-c001").unlink()
+        yield lambda: held.reached.is_set() and (gate / "reached-c002").exists()
+    (gate / "hold-c002").unlink()
+
+
+@contextlib.contextmanager
 def uploaded(fleet: Fleet, victim: Member, gate: Path, job: str) -> Iterator[Reached]:
     """The update is in the store, and the trainer does not know."""
     with victim.gate.holding("PUT", r"/updates/.*/00001/.*/c001\.", "answer") as held:
@@ -62,7 +72,7 @@ def clients_told(fleet: Fleet, job: str) -> set[str]:
     return {one.client for one in told if one.round == 1 and one.kind == "train"}
 
 
-@pytest.mark.parametrize("moment", [training, uploading, uploaded, told])
+@pytest.mark.parametrize("moment", [training, uploading, uploading_and_training, uploaded, told])
 def test_a_trainer_killed_at_any_step_costs_nothing_but_time(
     fleet: Fleet, victim: Member, expected: Callable[..., list[str]], tmp_path: Path, moment: Moment
 ) -> None:

@@ -31,7 +31,7 @@ from warren.storage.documents import Base, Control, Entry, Manifest, write_docum
 from warren.storage.job import JobSpec
 from warren.storage.keys import UpdateName
 from warren.trainer.bundle import Bundle
-from warren.trainer.worker import HandBack, Worker
+from warren.trainer.worker import Worker
 
 SEEDS_MAX = 1000
 
@@ -187,12 +187,9 @@ def acknowledged_last() -> Sequence[Patch]:
 
     def _settle(self: Worker, delivery: Any, job: Any, spec: Any) -> None:
         delivery.ack()
-        try:
-            completion = self._complete(job, spec, again=job.again)
-            self._persist(job, self._bench.news.append_all, [completion], self._source)
-        except HandBack:
-            return
+        settled(self, delivery, job, spec)
 
+    settled = Worker._settle
     return [(Worker, "_settle", _settle)]
 
 

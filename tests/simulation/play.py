@@ -23,7 +23,7 @@ from simulation.fake_work import FakeNumbers, FakeTraining
 from simulation.faults import Faults, draw_faults, no_faults
 from simulation.flow_checks import FlowChecks
 from simulation.forger import Forger
-from simulation.kernel import Kernel
+from simulation.kernel import Beside, Kernel
 from simulation.operator import Operator
 from simulation.scene import TASK, Scene, draw_flow_scene, draw_scene
 from simulation.watching import Watching
@@ -184,6 +184,7 @@ class Stage:
             cache=_folder() / process.name,
             clock=lambda: self.kernel.now,
             attempt=self.attempt,
+            beside=Beside(self.kernel, process),
         )
         self.kernel.spawn(process, "works", lambda: worker.run(process.stop))
         process.on_end.append(lambda: self._again(lambda: self._start_trainer(number)))

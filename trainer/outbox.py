@@ -1,0 +1,147 @@
+"""What a trainer has done and leaves it: stored, then told, then acknowledged, beside the next client's training.
+
+One is on its way at a time, and while it is one more round job may be taken: so a trainer holds two at most, and a
+crash gives both back. Where storing takes no time to speak of (embedded, and short works), a second thread would cost
+more than it saves: then the worker's own does it, and tells several at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from ..broker.errors import BrokerError
+from ..broker.messages import Completion, RoundJob
+from ..broker.ports import Delivery
+from ..storage import keys
+from ..storage.job import JobSpec
+from .bundle import Bundle, Pace
+from .patience import HandBack, Patience, fields_of
+from .ports import Bench, Beside
+from .standing import Standing
+from .states import States
+from .wire import Trained
+
+BESIDE = 2  # round jobs in hand: one on its way out, one in the work
+LOOK_SECONDS = 0.5  # while waiting for room: how often the trainer's presence is thought of
+UPLOAD_BYTES_TOLD = 8 << 20  # smaller ones are over before anybody reads of them
+
+log = logging.getLogger("warren.trainer")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A round job that is done: what to tell of it, and its update, which is stored before."""
+
+    delivery: Delivery
+    job: RoundJob
+    spec: JobSpec
+    completion: Completion
+    update: Trained | None = None
+
+
+class Outbox:
+    """One worker's. Its verbs are for the worker's own thread."""
+
+    def __init__(self, bench: Bench, states: States, beside: Beside) -> None:
+        self._bench = bench
+        self._states = states
+        self._beside = beside
+        self._standing = Standing(bench)
+        self._persist = Patience(bench.stop, self._standing)
+        self._bundle = Bundle(bench.news, bench.source)
+        self._pace = Pace()
+        self._uploading: RoundJob | None = None  # what is on its way, where that takes a while
+        self._seconds = 0.0  # that the last one took to leave
+
+    @property
+    def uploading(self) -> RoundJob | None:
+        """Whose update is on its way, where it is a large one."""
+        return None if self._beside.ended(0) else self._uploading
+
+    @property
+    def ahead(self) -> int:
+        """How many round jobs this trainer may have in hand."""
+        return max(BESIDE, self._pace.ahead)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something that is done waits to be told together with what comes after it."""
+        return self._beside.ended(0) and len(self._bundle) > 0
+
+    @property
+    def full(self) -> bool:
+        """Whether what waits has to be told before the next one is taken."""
+        return len(self._bundle) >= self._pace.ahead
+
+    def took(self, seconds: float) -> None:
+        """So long did a round job take."""
+        self._pace.took(seconds)
+
+    def put(self, leaving: Leaving, meanwhile: Callable[[], None]) -> None:
+        """Send it off; waits until the one before it is gone, and does `meanwhile` now and then."""
+        while not self._beside.ended(LOOK_SECONDS):
+            meanwhile()
+        self._pace.left(self._seconds)
+        large = leaving.update is not None and leaving.update.size >= UPLOAD_BYTES_TOLD
+        self._uploading = leaving.job if large else None
+        if self._pace.ahead > 1:
+            self._send_off(leaving, together=True)
+        else:
+            self._beside.start(partial(self._send_off, leaving, together=False))
+
+    def alone(self) -> None:
+        """Return when nothing is in hand any more; the next is not taken for a short one."""
+        self._pace.forget()
+        self._beside.ended(None)
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell what waits, however long Redis takes."""
+        self._beside.ended(None)
+        with contextlib.suppress(HandBack):  # the trainer stops: `close` hands back what is not told
+            self._persist(None, self._bundle.send)
+
+    def tell_late(self) -> None:
+        """Tell what waits, if that can be done now: the one after it was taken for short and is not."""
+        if self.waits:
+            with contextlib.suppress(BrokerError):
+                self._bundle.send()
+
+    def close(self) -> None:
+        """Wait for what is on its way; hand back what was not told."""
+        self._beside.ended(None)
+        self._bundle.hand_back()
+
+    def _send_off(self, leaving: Leaving, *, together: bool) -> None:
+        begun = self._bench.clock()
+        try:
+            if leaving.update is not None:
+                self._store(leaving, leaving.update)
+        except HandBack as why:
+            self._give_up(leaving, why)
+            return
+        self._bundle.add(leaving.delivery, leaving.completion)
+        if not together:
+            with contextlib.suppress(HandBack):  # the trainer stops: `close` hands it back
+                self._persist(None, self._bundle.send)
+        self._seconds = self._bench.clock() - begun
+
+    def _store(self, leaving: Leaving, update: Trained) -> None:
+        job, attempt = leaving.job, leaving.completion.attempt
+        self._standing.begin(leaving.spec)
+        if update.state is not None:  # first: an update that counts implies it
+            self._persist(job, self._states.keep, job, leaving.spec, attempt, update.state[0])
+        key = keys.update(job.job, job.round, self._bench.source, job.client, attempt)
+        self._persist(job, partial(self._bench.store.create, given=True), key, update.path)
+        log.info("update stored: %d examples, %d bytes", update.examples, update.size, extra=fields_of(job))
+
+    def _give_up(self, leaving: Leaving, why: HandBack) -> None:
+        if self._bench.stop.is_set():
+            leaving.delivery.requeue()
+        else:
+            log.info("dropped: %s", why, extra=fields_of(leaving.job))
+            leaving.delivery.ack()
