@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 from contract.deliveries import eventually, publish, take, taken, text
 
@@ -127,3 +128,19 @@ def test_a_message_that_was_asked_for_says_how_often_it_came_back(broker: Broker
         assert (text(again), again.deliveries_before) == ("b", 1)
         first.ack()
         again.ack()
+
+
+def test_after_long_work_beside_another_the_next_is_taken_beside_it(broker: Broker, rounds: str) -> None:
+    publish(broker, rounds, *"abcd")
+    with contextlib.closing(broker.consume([rounds])) as consumer:
+        consumer.allow(2)
+        first, second = take(consumer), take(consumer)
+        first.ack()
+        time.sleep(ABSENT_SECONDS)  # RabbitMQ's consumer rests the queue
+        third = take(consumer)
+        second.ack()
+        assert [text(third), taken(consumer)] == ["c", "d"]
+        third.ack()
+        assert consumer.take(0.0) is None
+        publish(broker, rounds, "e")
+        assert taken(consumer) == "e"

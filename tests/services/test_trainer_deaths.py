@@ -43,10 +43,12 @@ def uploading(fleet: Fleet, victim: Member, gate: Path, job: str) -> Iterator[Re
 def uploading_and_training(fleet: Fleet, victim: Member, gate: Path, job: str) -> Iterator[Reached]:
     """One update is on its way while the next client trains."""
     (gate / "hold-c002").touch()
-    with victim.gate.holding("PUT", r"/updates/.*/00001/.*/c001\.") as held:
-        (gate / "hold-c001").unlink()
-        yield lambda: held.reached.is_set() and (gate / "reached-c002").exists()
-    (gate / "hold-c002").unlink()
+    try:
+        with victim.gate.holding("PUT", r"/updates/.*/00001/.*/c001\.") as held:
+            (gate / "hold-c001").unlink()
+            yield lambda: held.reached.is_set() and (gate / "reached-c002").exists()
+    finally:
+        (gate / "hold-c002").unlink()
 
 
 @contextlib.contextmanager
