@@ -135,8 +135,10 @@ class Outbox:
         self._standing.begin(leaving.spec)
         if update.state is not None:  # first: an update that counts implies it
             self._persist(job, self._states.keep, job, leaving.spec, attempt, update.state[0])
+            update.state[0].unlink(missing_ok=True)
         key = keys.update(job.job, job.round, self._bench.source, job.client, attempt)
         self._persist(job, partial(self._bench.store.create, given=True), key, update.path)
+        update.path.unlink(missing_ok=True)  # before the kernel begins to write it to the disk
         log.info("update stored: %d examples, %d bytes", update.examples, update.size, extra=fields_of(job))
 
     def _give_up(self, leaving: Leaving, why: HandBack) -> None:
