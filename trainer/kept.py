@@ -15,6 +15,7 @@ from .layout import Layout, layout_of, load_state
 
 TASKS_KEPT = 8
 MODELS_KEPT = 2  # the job at hand, and one that takes turns with it
+BASES_KEPT = 1  # mapped checkpoints
 CLIENTS_KEPT = 1_024
 CLIENT_BYTES_KEPT = 1 << 30  # of all clients' tensors together; shared ones count once
 UNKNOWN_BYTES = 64 << 20  # what a dataset that can't be looked into is taken for

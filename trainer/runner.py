@@ -18,7 +18,7 @@ from ..storage.torch_tensors import map_file, save
 from .batches import length, split
 from .errors import NeedsGpu, TaskError
 from .evaluate import evaluate
-from .kept import MODELS_KEPT, TASKS_KEPT, Kept, KeptData, KeptModel, Shares
+from .kept import BASES_KEPT, MODELS_KEPT, TASKS_KEPT, Kept, KeptData, KeptModel, Shares
 from .layout import Layout, shared_part
 from .lesson import Lesson, kept_tensors, seed_all
 from .local import Learned, Setting, portion
@@ -41,6 +41,7 @@ class Runner:
         self._data_loader = data_loader
         self._tasks: Kept[Task] = Kept(TASKS_KEPT)
         self._models: Kept[KeptModel] = Kept(MODELS_KEPT)
+        self._bases: Kept[Mapping[str, torch.Tensor]] = Kept(BASES_KEPT)
         self._data = KeptData()
 
     def run(self, work: Work, keep_going: Callable[[], bool]) -> Trained | Evaluated:
@@ -59,6 +60,7 @@ class Runner:
     def forget(self) -> None:
         """Give up all that is kept, and the device's memory with it."""
         self._models.clear()
+        self._bases.clear()
         self._data.clear()
         gc.collect()
         if self._device.type == "cuda":
@@ -156,9 +158,18 @@ class Runner:
         """The model with the checkpoint in it, and the checkpoint."""
         assert work.base_path is not None, f"{work.kind} without a checkpoint"
         model = self._models.get(self._model_key(work, task), lambda: self._built(work, task))
-        base = map_file(work.base_path)
+        base = self._mapped(work.base_path)
         model.start_from(base)
         return model, base
+
+    def _mapped(self, path: Path) -> Mapping[str, torch.Tensor]:
+        """A checkpoint's tensors, kept mapped: a round's clients start from one, and each page faults once."""
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return map_file(path)  # which says it in our words
+        key = (str(path), found.st_ino, found.st_mtime_ns, found.st_size)
+        return self._bases.get(key, lambda: map_file(path))
 
     def _setting(self, work: Work, task: Task, keep_going: Callable[[], bool]) -> Setting:
         own = task.function("loss")
