@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from simulation.beside import Beside
 from simulation.checks import ENDS, Checks
 from simulation.ending import check_end
 from simulation.fake_broker import BrokerPort, Exchange
@@ -23,7 +24,7 @@ from simulation.fake_work import FakeNumbers, FakeTraining
 from simulation.faults import Faults, draw_faults, no_faults
 from simulation.flow_checks import FlowChecks
 from simulation.forger import Forger
-from simulation.kernel import Beside, Kernel
+from simulation.kernel import Kernel
 from simulation.operator import Operator
 from simulation.scene import TASK, Scene, draw_flow_scene, draw_scene
 from simulation.watching import Watching
