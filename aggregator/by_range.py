@@ -30,7 +30,7 @@ from .staleness import staleness, weight_of
 from .strategies.average import Squares
 from .strategies.registry import accumulates_double, needs_squares
 
-TENSORS_AT_A_TIME = 16  # of a range: sum, model, both states, the step's own, in float64 where one is
+TENSORS_AT_A_TIME = 24  # of a range: sum, model, both states, the step's own, what the heap keeps of the range before
 PART_ITEMS = 1 << 18  # of what one thread folds at a time
 
 Tensors = dict[str, torch.Tensor]
