@@ -19,6 +19,11 @@ from simulation.mutants_of_states import (
     states_of_updates_that_counted,
     states_outlive_their_rounds,
 )
+from simulation.mutants_of_trainers import (
+    acknowledged_last,
+    told_before_acknowledged,
+    updates_have_files_of_their_own,
+)
 from simulation.play import play
 
 from warren.aggregator import collecting, round
@@ -30,8 +35,6 @@ from warren.storage import keys
 from warren.storage.documents import Base, Control, Entry, Manifest, write_document
 from warren.storage.job import JobSpec
 from warren.storage.keys import UpdateName
-from warren.trainer.bundle import Bundle
-from warren.trainer.worker import Worker
 
 SEEDS_MAX = 1000
 
@@ -182,29 +185,6 @@ def ends_are_final() -> Sequence[Patch]:
     return [(Record, "command", command)]
 
 
-def acknowledged_last() -> Sequence[Patch]:
-    """A trainer acknowledges its round job before it does the work."""
-
-    def _settle(self: Worker, delivery: Any, job: Any, spec: Any) -> None:
-        delivery.ack()
-        settled(self, delivery, job, spec)
-
-    settled = Worker._settle
-    return [(Worker, "_settle", _settle)]
-
-
-def told_before_acknowledged() -> Sequence[Patch]:
-    """A trainer acknowledges a bundle of round jobs, and then tells of them."""
-
-    def send(self: Bundle) -> None:
-        waiting, self._waiting = self._waiting, []
-        for delivery, _ in waiting:
-            delivery.ack()
-        self._news.append_all([completion for _, completion in waiting], self._source)
-
-    return [(Bundle, "send", send)]
-
-
 def rejected_attempts_are_set_aside() -> Sequence[Patch]:
     return [(Receipts, "set_aside", lambda self, client: ())]
 
@@ -260,6 +240,7 @@ MUTANTS = [
         ends_are_final,
         acknowledged_last,
         told_before_acknowledged,
+        updates_have_files_of_their_own,
         rejected_attempts_are_set_aside,
         updates_outlive_their_round,
         frozen_round_is_finished,
