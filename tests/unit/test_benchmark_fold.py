@@ -38,8 +38,14 @@ def test_our_fold_gives_the_average_of_the_reference(fold: Any, runner: str) -> 
 def test_another_average_than_the_reference_s_is_not_let_pass(fold: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = [1.0] * fold.folded.LAYERS
     monkeypatch.setattr(fold, "run", lambda *_: {"seconds": [1.0], "beyond_mib": 0.0, "sample": sample})
+    ours = next(one for one in fold.CONTENDERS if one.runner == "fold_ours")
     with pytest.raises(AssertionError, match="another average"):
-        fold.measured(fold.CONTENDERS[0], 9, 4, 1)
+        fold.measured(ours, 9, 4, 1)
+
+
+def test_reading_alone_is_measured_and_is_no_average(fold: Any) -> None:
+    reading = next(one for one in fold.CONTENDERS if one.options == ("read",))
+    assert min(fold.measured(reading, 3, 3, 2)["rates"]) > 0
 
 
 def test_a_framework_that_is_not_installed_is_named_in_the_table(
