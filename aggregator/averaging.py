@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,8 @@ from ..storage.rules import kept_at_site
 from ..storage.tensors import Header, digest_file, read_header
 from .by_range import needs_ranges, write_ranges
 from .checkpoint import checked, fold_for, write_checkpoint
-from .fold import GROUP_MAX, Fold, Incoming
+from .desk import Desk
+from .fold import GROUP_MAX, Incoming
 from .intake import Examined, examine, examine_packed, max_bytes
 from .layout import read_layout
 from .pieces import FileSource, Source
@@ -34,20 +34,6 @@ READ_BYTES = 1 << 30  # of updates that lie in the store alone and are read in p
 CONTENT_TYPE = "application/vnd.safetensors"  # none that a store would try to compress
 
 log = logging.getLogger("warren.aggregator")
-
-
-@dataclass(slots=True)
-class Desk:
-    """What is at hand for one job: the spool, the checkpoint that the round starts from, the sum so far."""
-
-    spool: Spool
-    bases: dict[str, Base] = field(default_factory=dict)  # by key
-    header: Header | None = None  # of the base with this digest
-    header_digest: str = ""
-    waiting: dict[str, Entry] = field(default_factory=dict)  # client -> examined, not folded
-    examined: set[str] = field(default_factory=set)  # digests of this round's updates
-    fold: Fold | None = None
-    folded: int = 0  # how many of the order are in the sum
 
 
 class Averaging:
@@ -121,9 +107,11 @@ class Averaging:
     def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
         """Take an update into the sum as soon as all before it in the order are there, several in one pass."""
         desk = self._desk(spec.job)
-        if round_number == 0 or desk.header is None or spec.reducer.name != "average":
-            return  # a robust reducer looks at all of them together
-        if self._limited(spec, desk.header) or needs_squares(spec):
+        if round_number == 0 or desk.header is None:
+            return
+        if desk.ahead is None:
+            desk.ahead = self._ahead(spec, desk.header)
+        if not desk.ahead:
             return
         desk.waiting[entry.client] = entry
         ready = desk.folded
@@ -266,6 +254,10 @@ class Averaging:
         """The header of what a round starts from; of the first update where that is nothing."""
         return read_header(base) if base else self._open(desk, spec, manifest, manifest.entries[0]).header
 
+    def _ahead(self, spec: JobSpec, model: Header) -> bool:
+        """Whether updates can be taken into the sum one by one: a robust reducer looks at all of them together."""
+        return spec.reducer.name == "average" and not self._limited(spec, model) and not needs_squares(spec)
+
     def _limited(self, spec: JobSpec, model: Header) -> bool:
         """Whether this model is to be folded range by range."""
         if self._memory_limit is None or not needs_ranges(spec, model, self._memory_limit):
@@ -288,6 +280,7 @@ class Averaging:
         desk.waiting.clear()
         desk.examined.clear()
         desk.folded = 0
+        desk.ahead = None
         if desk.fold is not None:
             desk.fold.reset()
 

@@ -5,59 +5,32 @@ from __future__ import annotations
 import json
 import math
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
-from blake3 import blake3
+from typing import Any, Literal
 
 from ..broker.messages import METRICS_MAX
 from ..storage.errors import ObjectDamaged
+from ..storage.header_json import Known
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
-from ..storage.pages import let_go, map_pages
-from ..storage.rules import TERM_MAX, Rule, counts_examples, rule_of
-from ..storage.tensors import FLOATING, Header, TensorSpec, digest_file, read_header, shown
+from ..storage.rules import TERM_MAX, Keeps, Rule, counts_examples, rule_of
+from ..storage.tensors import Header, digest_file, read_header, read_small, shown
 from .layout import read_layout
 from .ports import UpdateRejected
 from .unpacking import bytes_max, unpack
+from .values import look_through
 
 EXAMPLES_MAX = 10**12  # more than anybody holds; a count above it would drown every other client
-WEIGHTED_MAX = 2.0**100  # of |value| x weight: 100,000 clients of it still add up within float32
 INIT_BYTES_MAX = 1 << 37  # of the initial model, whose size nothing tells beforehand: 34 billion float32
 FACT_CHARACTERS_MAX = 255
 METRICS_CHARACTERS_MAX = 65_536
-WINDOW_BYTES = 32 << 20  # then unmapped: an update does not stay in our memory
-BLOCK_BYTES = 1 << 20  # digested and checked while it is in cache
+SMALL_BYTES = 1 << 18  # an update of so many bytes is read at once: mapping it would cost more
 
 _FACTS = ("torch", "cpu", "threads", "seconds")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _COUNT = re.compile(r"[0-9]{1,16}\Z")
-
-
-class _Bits(NamedTuple):
-    """How a floating dtype lies in the integer of its size."""
-
-    integer: np.dtype[np.signedinteger[Any]]
-    magnitude: np.signedinteger[Any]  # all bits but the sign
-    infinite: int  # the bits of infinity
-    lost: int  # bits that the readable format has and this one lacks
-    formats: tuple[str, str]  # struct's, of the integer and of the number that is read from it
-
-    def number(self, bits: int) -> float:
-        whole, number = self.formats
-        return float(struct.unpack(number, struct.pack(whole, bits << self.lost))[0])
-
-
-_BITS = {
-    "F64": _Bits(np.dtype("<i8"), np.int64((1 << 63) - 1), 0x7FF0_0000_0000_0000, 0, ("<Q", "<d")),
-    "F32": _Bits(np.dtype("<i4"), np.int32((1 << 31) - 1), 0x7F80_0000, 0, ("<I", "<f")),
-    "BF16": _Bits(np.dtype("<i2"), np.int16((1 << 15) - 1), 0x7F80, 16, ("<I", "<f")),
-    "F16": _Bits(np.dtype("<i2"), np.int16((1 << 15) - 1), 0x7C00, 0, ("<H", "<e")),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +73,16 @@ def examine(
         UpdateRejected: it does not count; the words name the tensor or the field.
     """
     try:
-        header = read_header(path)
+        header, data = read_small(path, SMALL_BYTES)
         _check_named(header.metadata, name, kind)
-        _check_layout(header, base, spec)
+        _check_layout(header, base, rule_of(spec))
     except ObjectDamaged as error:
         raise UpdateRejected(str(error)) from None
     examples = _examples(header.metadata, kind)
     metrics = _metrics(header.metadata)
     terms, state, state_bytes = ({}, None, 0) if kind == "init" else _said(header.metadata, rule_of(spec))
     weight = examples if counts_examples(spec) else 1
-    found, complaint = _read(path, header, max(1, weight))
+    found, complaint = look_through(path, data, header, max(1, weight))
     _check_digest(found, digest)
     if complaint:
         raise UpdateRejected(complaint)
@@ -160,16 +133,31 @@ def _check_named(metadata: Mapping[str, str], name: UpdateName, kind: str) -> No
             raise UpdateRejected(f"metadata: {key} says {seen}, the key {value!r}")
 
 
-def _check_layout(header: Header, base: Header | None, spec: JobSpec) -> None:
+def _check_layout(header: Header, base: Header | None, rule: Rule) -> None:
+    seen = (_form(header), None if base is None else _form(base), rule.sends, rule.keeps)
+    if header.form and _fitting.get(seen):
+        return
     layout = read_layout(header, checkpoint=False)
     if base is None and not layout.trainable:
         raise UpdateRejected("the model has no trainable tensor")
-    if layout.local and rule_of(spec).keeps != "personal":
+    if layout.local and rule.keeps != "personal":
         raise UpdateRejected("metadata: local names tensors, and this job keeps none with its clients")
-    sent = rule_of(spec).sends
-    difference = layout.same_as(read_layout(base, checkpoint=True).of_update(sent)) if base is not None else None
-    if difference:
-        raise UpdateRejected(difference)
+    if base is not None:
+        difference = layout.same_as(read_layout(base, checkpoint=True).of_update(rule.sends))
+        if difference:
+            raise UpdateRejected(difference)
+    if header.form and (base is None or base.form):
+        _fitting.keep(seen, True)
+
+
+_Form = tuple[str, str | None, str | None, str | None]
+_fitting: Known[tuple[_Form, _Form | None, tuple[str, ...], Keeps], bool] = Known()
+
+
+def _form(header: Header) -> _Form:
+    """All of a header that its layout follows from."""
+    said = header.metadata.get
+    return header.form, said("trainable"), said("tied"), said("local")
 
 
 def _said(metadata: Mapping[str, str], rule: Rule) -> tuple[dict[str, float], str | None, int]:
@@ -219,41 +207,3 @@ def _finite(value: Any) -> float | None:
 
 def _facts(metadata: Mapping[str, str]) -> dict[str, str]:
     return {key: metadata[key][:FACT_CHARACTERS_MAX] for key in _FACTS if key in metadata}
-
-
-def _read(path: Path, header: Header, weight: int) -> tuple[str, str | None]:
-    """One pass over the file: its digest, and what is wrong with its values, if anything is."""
-    mapped = map_pages(path, header.size)
-    pages = memoryview(mapped)
-    hasher = blake3(max_threads=1)
-    hasher.update(pages[: header.data_start])
-    complaint: str | None = None
-    for tensor in header.tensors.values():  # in the order of their bytes, without gaps: read_header saw to it
-        end = header.data_start + tensor.end
-        for start in range(header.data_start + tensor.start, end, BLOCK_BYTES):
-            block = pages[start : min(start + BLOCK_BYTES, end)]
-            hasher.update(block)
-            complaint = complaint or _complaint(block, tensor, weight)
-            if start // WINDOW_BYTES != (start + len(block)) // WINDOW_BYTES:
-                let_go(mapped, start // WINDOW_BYTES * WINDOW_BYTES, WINDOW_BYTES)
-    return hasher.hexdigest(), complaint
-
-
-def _complaint(block: memoryview, tensor: TensorSpec, weight: int) -> str | None:
-    """What is wrong with some values of a tensor. `block`: whole items."""
-    if tensor.dtype == "BOOL":
-        odd = np.frombuffer(block, np.uint8).max() > 1
-        return f"tensor {shown(tensor.name)} holds bytes that are no truth values" if odd else None
-    if tensor.dtype not in FLOATING:
-        return None
-    # Without the sign bit, the bits of a larger magnitude are the larger integer, infinity above all numbers
-    # and NaN above it: one rule for every dtype, and numpy has no bfloat16. Not torch: its threads wait for
-    # each other at every block, 20 times slower where trainers keep the cores busy.
-    form = _BITS[tensor.dtype]
-    most = int((np.frombuffer(block, form.integer) & form.magnitude).max())
-    if most >= form.infinite:
-        return f"tensor {shown(tensor.name)} holds {'NaN' if most > form.infinite else 'an infinite value'}"
-    largest = form.number(most)
-    if largest * weight > WEIGHTED_MAX:
-        return f"tensor {shown(tensor.name)} holds {largest:.3g}, too large to be averaged (weight {weight})"
-    return None

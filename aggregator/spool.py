@@ -29,6 +29,7 @@ class Spool:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._kept: dict[str, Path] = {}  # key -> file
+        self._seen: dict[str, Path] = {}  # key -> the store's own file, which was looked at once
         self._replaced: set[str] = set()
         self._lock = threading.Lock()
         shutil.rmtree(folder, ignore_errors=True)
@@ -46,12 +47,13 @@ class Spool:
             TooLarge: more than `limit` bytes.
         """
         with self._lock:
-            kept = self._kept.get(key)
+            kept = self._kept.get(key) or self._seen.get(key)
         if kept is not None:
             return kept
         local = self._store.local_path(key)
         if local is not None:
-            return _within(local, limit)
+            self._seen[key] = _within(local, limit)
+            return local
         path = self._folder / key.replace("/", "~")
         try:
             size = self._store.fetch(key, path, limit=limit)  # looks at the size before it reads
@@ -103,6 +105,7 @@ class Spool:
         """The file of this key is not needed for now."""
         with self._lock:
             path = self._kept.pop(key, None)
+            self._seen.pop(key, None)
             self._replaced.discard(key)
             if path is not None:
                 self._bytes -= path.stat().st_size
@@ -115,6 +118,7 @@ class Spool:
         """Release every fetched file."""
         for key in list(self._kept):
             self.release(key)
+        self._seen.clear()
 
     def close(self) -> None:
         """Delete the folder."""

@@ -13,6 +13,9 @@ BESIDE = "warren/"  # begins the name of each tensor that an update carries besi
 TERM_MAX = 1e12  # of a number that a formula takes from a client: a larger one would drown all others
 
 
+Keeps = Literal["nothing", "state", "personal"]
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One algorithm's demands; each default asks nothing.
@@ -29,7 +32,7 @@ class Rule:
         ours: needs Warren's own loop; a task's own `train` can't follow it.
     """
 
-    keeps: Literal["nothing", "state", "personal"] = "nothing"
+    keeps: Keeps = "nothing"
     sends: tuple[str, ...] = ()
     hears: bool = False
     terms: Mapping[str, float] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from typing import Any
 from blake3 import blake3
 
 from .errors import ObjectDamaged, ObjectMissing, StorageUnavailable
+from .header_json import Known, load, split
 
 DTYPES: dict[str, int] = {
     "F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
@@ -28,7 +29,6 @@ TENSORS_MAX = 65_536
 DIMENSIONS_MAX = 64  # torch's own limit
 NAME_CHARACTERS_MAX = 1024
 METADATA_MAX = 256
-JSON_MARKS_MAX = 24 * TENSORS_MAX  # of { [ and , : each costs the parser up to 100 bytes, whatever stands between
 BLOCK_BYTES = 1 << 20  # hashed and written while it is in cache
 FILE_BYTES_MAX = 1 << 48
 
@@ -53,9 +53,10 @@ class Header:
     """What a file says it holds, checked against its size. `tensors` stand in the order of their bytes."""
 
     metadata: dict[str, str]
-    tensors: dict[str, TensorSpec]
+    tensors: dict[str, TensorSpec]  # may be shared by headers: not to be changed
     data_start: int  # bytes before the data section
     size: int  # bytes of the whole file
+    form: str = ""  # the text that `tensors` was read from, where it is remembered: equal forms, equal tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +76,26 @@ def read_header(path: Path) -> Header:
     """
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if size < _LENGTH.size + 2:
-            raise ObjectDamaged(f"file of {size} bytes is too short for safetensors")
         text = file.read(header_length(file.read(_LENGTH.size), size))
     return parse_header(text, size)
 
 
+def read_small(path: Path, limit: int) -> tuple[Header, bytes | None]:
+    """As `read_header`, with the whole file's bytes where it has no more than `limit`. Raises as that does."""
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size) if size <= limit else None
+    if data is None:
+        return read_header(path), None
+    if len(data) != size:
+        raise ObjectDamaged(f"file of {size} bytes became shorter while it was read")
+    start = _LENGTH.size + header_length(data, size)
+    return parse_header(data[_LENGTH.size : start], size), data
+
+
 def header_length(first: bytes | bytearray, size: int) -> int:
     """How many bytes of header follow the first 8 of a file of `size` bytes. Raises ObjectDamaged."""
-    if len(first) < _LENGTH.size:
+    if len(first) < _LENGTH.size or size < _LENGTH.size + 2:
         raise ObjectDamaged(f"file of {size} bytes is too short for safetensors")
     (length,) = _LENGTH.unpack(first[: _LENGTH.size])
     if length > HEADER_BYTES_MAX:
@@ -95,11 +107,29 @@ def header_length(first: bytes | bytearray, size: int) -> int:
 
 def parse_header(text: bytes, size: int) -> Header:
     """The header from its JSON bytes, for a file of `size` bytes in all. Raises ObjectDamaged."""
-    fields = _load(text)
-    metadata = _metadata(fields.pop("__metadata__", {}))
+    plain = b"\\u" not in text  # nothing but an escape can hold half of a surrogate pair
+    parts = split(text)
+    tensors = _known.get(parts[1]) if parts else None
+    if parts is not None and tensors is not None:
+        metadata = _metadata(parts[0], plain)
+    else:
+        fields = load(text)
+        metadata = _metadata(fields.pop("__metadata__", {}), plain)
+        tensors = _side_by_side(fields)
+    data_start = _LENGTH.size + len(text)
+    end = next(reversed(tensors.values())).end if tensors else 0
+    if data_start + end != size:
+        what = "truncated" if data_start + end > size else "bytes after the last tensor"
+        raise ObjectDamaged(f"{what}: header describes {data_start + end} bytes, the file has {size}")
+    if parts is None:
+        return Header(metadata, tensors, data_start, size)
+    return Header(metadata, _known.keep(parts[1], tensors), data_start, size, parts[1])
+
+
+def _side_by_side(fields: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    """The tensors in the order of their bytes. Raises ObjectDamaged: also for a gap or an overlap."""
     if len(fields) > TENSORS_MAX:
         raise ObjectDamaged(f"{len(fields)} tensors are over the limit of {TENSORS_MAX}")
-    data_start = _LENGTH.size + len(text)
     tensors = sorted((_tensor(name, value) for name, value in fields.items()), key=lambda t: (t.start, t.end))
     end = 0
     for tensor in tensors:
@@ -107,10 +137,7 @@ def parse_header(text: bytes, size: int) -> Header:
             kind = "overlaps the one before it" if tensor.start < end else "leaves a gap before it"
             raise ObjectDamaged(f"tensor {shown(tensor.name)} {kind}")
         end = tensor.end
-    if data_start + end != size:
-        what = "truncated" if data_start + end > size else "bytes after the last tensor"
-        raise ObjectDamaged(f"{what}: header describes {data_start + end} bytes, the file has {size}")
-    return Header(metadata, {tensor.name: tensor for tensor in tensors}, data_start, size)
+    return {tensor.name: tensor for tensor in tensors}
 
 
 def write_file(
@@ -230,37 +257,14 @@ def header_bytes(ordered: Sequence[Form], metadata: Mapping[str, str]) -> bytes:
     return _LENGTH.pack(len(text)) + text
 
 
-def _load(text: bytes) -> dict[str, Any]:
-    if sum(text.count(mark) for mark in (b"{", b"[", b",")) > JSON_MARKS_MAX:
-        raise ObjectDamaged("header holds more items than any model has")
-    if text[:1] != b"{":
-        raise ObjectDamaged("header is not a JSON object")
-    try:
-        fields = json.loads(text.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:  # JSON and Unicode errors are ValueErrors
-        raise ObjectDamaged(f"header is not JSON: {str(error)[:120]}") from None
-    assert isinstance(fields, dict)
-    return fields
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a key stands there twice")
-    return fields
-
-
-def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is no JSON value")
-
-
-def _metadata(value: Any) -> dict[str, str]:
+def _metadata(value: Any, plain: bool) -> dict[str, str]:
+    """The metadata of a header, checked; `plain`: its text has no escapes of Unicode."""
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise ObjectDamaged("metadata is not a map of strings")
     if len(value) > METADATA_MAX:
         raise ObjectDamaged(f"{len(value)} metadata fields are over the limit of {METADATA_MAX}")
     for key, text in value.items():
-        if len(key) > NAME_CHARACTERS_MAX or not (_encodable(key) and _encodable(text)):
+        if len(key) > NAME_CHARACTERS_MAX or not (plain or (_encodable(key) and _encodable(text))):
             raise ObjectDamaged(f"metadata field {shown(key)} is too long or not Unicode")
     return value
 
@@ -281,6 +285,9 @@ def _tensor(name: str, value: Any) -> TensorSpec:
     if length != prod(shape) * DTYPES[dtype]:
         raise ObjectDamaged(f"tensor {shown(name)}: {length} bytes do not hold {dtype} of its shape")
     return TensorSpec(name, dtype, tuple(shape), offsets[0], offsets[1])
+
+
+_known: Known[str, dict[str, TensorSpec]] = Known()
 
 
 def _counts(value: Any) -> bool:

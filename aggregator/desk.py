@@ -1,0 +1,25 @@
+"""What an aggregator has at hand for one job, from round to round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..storage.documents import Base, Entry
+from ..storage.tensors import Header
+from .fold import Fold
+from .spool import Spool
+
+
+@dataclass(slots=True)
+class Desk:
+    """What is at hand for one job: the spool, the checkpoint that the round starts from, the sum so far."""
+
+    spool: Spool
+    bases: dict[str, Base] = field(default_factory=dict)  # by key
+    header: Header | None = None  # of the base with this digest
+    header_digest: str = ""
+    waiting: dict[str, Entry] = field(default_factory=dict)  # client -> examined, not folded
+    examined: set[str] = field(default_factory=set)  # digests of this round's updates
+    fold: Fold | None = None
+    folded: int = 0  # how many of the order are in the sum
+    ahead: bool | None = None  # whether this round's updates are folded as they come; None: not asked yet
