@@ -32,6 +32,7 @@ from .events import (
     WriteControl,
     Written,
 )
+from .glance import Glance
 from .patience import Patience
 from .plan import resampled_plan
 from .ports import House
@@ -56,6 +57,8 @@ class Carrier:
         halt: Callable[[str], None],
         send: Sending,
         states: ClientStates,
+        glance: Glance,
+        started: float,
     ) -> None:
         self.plan = plan
         self.manifest: Manifest | None = None
@@ -67,7 +70,8 @@ class Carrier:
         self._halt = halt
         self._send = send
         self._states = states
-        self._started = patiently(house.ledger.now)
+        self._glance = glance
+        self._started = started  # by the ledger's clock
         self._index = {name: index for index, name in enumerate(spec.client_names)}
         self._published = 0
         self._asked_at: dict[str, float] = {}  # where work is balanced
@@ -77,9 +81,11 @@ class Carrier:
         return self._DOING[type(effect)](self, effect, round)
 
     def _look(self, effect: Look, round: Round) -> list[Event]:
+        if effect.store:
+            self._glance.drop()
         found = self._receipts.from_store() if effect.store else []
         events: list[Event] = [Answers(tuple(found))] if found else []
-        return [*events, Looked(self._patiently(self._record.control))]
+        return [*events, Looked(self._glance())]
 
     def _publish(self, effect: Publish, round: Round) -> list[Event]:
         messages = [self._round_job(client, effect.again) for client in effect.clients]

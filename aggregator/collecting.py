@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 from collections.abc import Iterator
+from itertools import islice
 
 from ..storage import keys
 from ..storage.errors import StorageError
@@ -15,6 +17,7 @@ from .ports import Stop
 from .retention import outdated_by, superseded_in, waste
 
 WAIT_SECONDS = 1.0
+DELETED_MAX = 1000  # objects of one request
 SWEEP_VERSIONS = 10  # of an asynchronous job, between two looks for all that it no longer needs
 BACKLOG_MAX = 10_000  # rounds that wait to be collected; what is dropped here the next start or `warren job gc` finds
 
@@ -39,18 +42,29 @@ class Collecting:
     def run(self, stop: Stop) -> None:
         """Until told to stop."""
         while not stop.is_set():
-            try:
-                spec, round_number = self._due.get_nowait()
-            except queue.Empty:
+            due = self._taken()
+            if not due:
                 stop.wait(WAIT_SECONDS)
-                continue
-            try:
-                for key in outdated(self._store, spec, round_number):
-                    self._store.delete(key)
-                    if stop.is_set():
-                        return
-            except StorageError as error:
-                log.warning("collecting waits: %s", error, extra={"job": spec.job})
+            for spec, rounds in due:
+                try:
+                    self._collect(spec, rounds, stop)
+                except StorageError as error:
+                    log.warning("collecting waits: %s", error, extra={"job": spec.job})
+
+    def _collect(self, spec: JobSpec, rounds: list[int | None], stop: Stop) -> None:
+        """All that these commits outdate, many a request: short rounds come faster than single deletes would."""
+        found = (key for number in rounds for key in outdated(self._store, spec, number))
+        while not stop.is_set() and (some := list(islice(found, DELETED_MAX))):
+            self._store.delete_all(some)
+
+    def _taken(self) -> list[tuple[JobSpec, list[int | None]]]:
+        """All that waits, by job."""
+        due: dict[str, tuple[JobSpec, list[int | None]]] = {}
+        with contextlib.suppress(queue.Empty):
+            while True:
+                spec, number = self._due.get_nowait()
+                due.setdefault(spec.job, (spec, []))[1].append(number)
+        return list(due.values())
 
     def _put(self, spec: JobSpec, round_number: int | None) -> None:
         try:

@@ -13,12 +13,14 @@ from ..storage.errors import StorageError
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
 from .events import Answer, Answers, Controlled, ControlState, Event, Reconnected, Ticked, Wiped
+from .glance import Glance
 from .ports import Hold, House, Stop
 from .receipts import Receipts
 
 LISTEN_SECONDS_MAX = 1.0  # of one wait: how late a lost lease or a stop may be noticed
 CONTROL_SECONDS = 10.0  # between two looks at the control documents: how late a lost nudge may be noticed
 GATHER_CLIENTS, GATHER_SECONDS = 50, 0.02  # while more than so many are out: several answers at a time cost less
+TRIM_ITEMS = 1000  # read since streams were last trimmed; fewer wait for a moment without news
 DEAF_SECONDS = 0.5  # between tries while Redis does not answer
 
 log = logging.getLogger("warren.aggregator")
@@ -28,15 +30,18 @@ class Hearing:
     """Follows the streams of one job, from the start, and remembers how far it read."""
 
     def __init__(
-        self, house: House, spec: JobSpec, hold: Hold, stop: Stop, control: Callable[[], ControlState]
+        self, house: House, spec: JobSpec, hold: Hold, stop: Stop, control: Callable[[], ControlState], glance: Glance
     ) -> None:
         self._house = house
         self._spec = spec
         self._hold = hold
         self._stop = stop
         self._control = control
+        self._glance = glance
         self._after: dict[str, str] = {}
         self._control_at = 0.0
+        self._committed: dict[str, str] = {}  # source -> what was read by the last commit
+        self._read_since = 0  # items, since streams were trimmed
         self._epoch = hold.epoch
         self._deaf = False
         self._busy = False  # the last wait brought something
@@ -51,6 +56,7 @@ class Hearing:
             deadline: of the round, in the ledger's seconds.
             evaluated: takes the completions of evaluations.
         """
+        self._glance.drop()
         if self._busy and receipts.outstanding > GATHER_CLIENTS:
             self._stop.wait(GATHER_SECONDS)
         try:
@@ -64,6 +70,7 @@ class Hearing:
             self._stop.wait(DEAF_SECONDS)
             return []
         self._busy = bool(items)
+        self._trim_some(items)
         due = now - self._control_at >= CONTROL_SECONDS
         nudged = due or any(item.source == "control" for item in items)
         self._control_at = now if nudged else self._control_at
@@ -73,10 +80,20 @@ class Hearing:
         return [*self._read(items, receipts, evaluated), *disturbances, *controlled, Ticked()]
 
     def trim(self) -> None:
-        """Forget what was read: it is committed. Late or lost, this does no harm."""
-        for source, last in self._after.items():
-            if source != "control":
+        """What was read is committed: forget it when there is time, or much of it. Late or lost, this does no harm."""
+        self._committed = {source: last for source, last in self._after.items() if source != "control"}
+
+    def _trim_some(self, items: list[NewsItem]) -> None:
+        """Not at each commit: that is a write of Redis's for each short round, just when its next one begins."""
+        self._read_since += len(items)
+        if not self._committed or (items and self._read_since < TRIM_ITEMS):
+            return
+        committed, self._committed, self._read_since = self._committed, {}, 0
+        try:
+            for source, last in committed.items():
                 self._house.news.trim(self._spec.job, source, last)
+        except BrokerError as error:
+            log.warning("stream not trimmed: %s", error, extra={"job": self._spec.job})
 
     def _disturbances(self) -> list[Event]:
         events: list[Event] = []
@@ -86,6 +103,7 @@ class Hearing:
         if self._hold.epoch != self._epoch:
             self._epoch = self._hold.epoch
             self._after.clear()
+            self._committed.clear()
             events.append(Wiped())
         return events
 
@@ -105,6 +123,8 @@ class Hearing:
                 else:
                     why = str(told.failure or told.outcome)
                     answers.append(Answer(told.client, _outcome(told), told.attempt, why, round=told.round))
+        if claims and receipts.outstanding <= len(claims):
+            self._glance.begin()  # these may be the last, and before the freeze the control is looked at
         answers += receipts.receive(claims)
         return [Answers(tuple(answers))] if answers else []
 

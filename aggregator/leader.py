@@ -17,6 +17,7 @@ from .client_states import ClientStates, states_in
 from .conclusion import Conclusion
 from .evaluation import Evaluations
 from .events import ControlState, Effect, Event, Opened, Publish, Round, Wiped
+from .glance import Glance
 from .hearing import LISTEN_SECONDS_MAX, Hearing
 from .patience import Abandoned, Patience
 from .plan import first_plan, rules
@@ -61,7 +62,8 @@ class Leader:
         self._record = Record(house.store, spec.job)
         self._telling = Telling(house, spec)
         self._patiently = Patience(stop, hold, self._telling.waits)
-        self._hearing = Hearing(house, spec, hold, stop, lambda: self._patiently(self._record.control))
+        self._glance = Glance(house, self._record, self._patiently)
+        self._hearing = Hearing(house, spec, hold, stop, lambda: self._patiently(self._record.control), self._glance)
         self._send = Sending(house.broker)
         self._states = ClientStates(spec)
         self._evaluations = Evaluations(house, spec, self._send, self._states)
@@ -117,11 +119,22 @@ class Leader:
         plan, fresh = self._plan(number, flowing)
         receipts = Receipts(self._house, self._spec, number, plan.base, self._patiently)
         receipts.ask(plan.clients)
+        now = self._patiently(self._house.ledger.now)
         carrier = Carrier(
-            self._house, self._spec, self._record, plan, receipts, self._patiently, self._halt, self._send, self._states
+            self._house,
+            self._spec,
+            self._record,
+            plan,
+            receipts,
+            self._patiently,
+            self._halt,
+            self._send,
+            self._states,
+            self._glance,
+            now,
         )
         round = Round(number, frozenset(plan.clients), rules(self._spec, plan), plan.number)
-        self._telling.started(self._patiently(self._house.ledger.now))
+        self._telling.started(now)
         round = self._settle(round, [self._opened(plan, fresh)], carrier)
         while round.phase in ("open", "paused"):
             events = self._hearing.listen(receipts, round.deadline, self._evaluations.hear)
@@ -137,7 +150,9 @@ class Leader:
 
         What came of it all is told at the end, once: each telling waits for Redis, and a pause counts when it
         stands. Before round jobs go out their round is told too, as trainers drop the work of a paused job.
+        Of a round that is committed the next one tells. All events count as heard at one time.
         """
+        now = self._patiently(self._house.ledger.now)
         heard = deque(events)
         due: deque[Effect] = deque()
         last = ""
@@ -145,14 +160,15 @@ class Leader:
             if due:
                 effect = due.popleft()
                 if isinstance(effect, Publish):
-                    self._telling.round(round, last)
+                    self._telling.round(round, last, now)
                 heard.extendleft(reversed(carrier.carry_out(effect, round)))
             else:
-                step = advance(round, heard.popleft(), self._patiently(self._house.ledger.now))
+                step = advance(round, heard.popleft(), now)
                 round, last = step.round, step.reason or last
                 due.extend(step.effects)
                 self._log(round, step.reason)
-        self._telling.round(round, last)
+        if round.phase != "committed" or round.number == self._spec.rounds:
+            self._telling.round(round, last, now)
         assert round.phase in SETTLED, round.phase
         return round
 
@@ -165,6 +181,8 @@ class Leader:
         hears = number and rule_of(self._spec).hears
         server = self._patiently(self._house.numbers.server, self._spec.job, number - 1) if hears else None
         first = self._balanced(first_plan(self._spec, number, base, server))
+        if flowing:  # most likely ours will stand, and then only a look is between it and the round jobs
+            self._glance.begin()
         plan, ours = self._patiently(self._record.settle_plan, first)
         return (plan, True) if ours else (self._patiently(self._record.last_plan, number) or plan, False)
 
@@ -203,10 +221,7 @@ class Leader:
                 self._house.label(self._spec, "best", best)
 
     def _advance(self, manifest: Manifest) -> None:
-        try:
-            self._hearing.trim()
-        except Exception as error:
-            log.warning("stream not trimmed: %s", error, extra={"job": self._spec.job})
+        self._hearing.trim()
         self._house.label(self._spec, "committed", manifest.round)
         self._states.note(manifest)
         self._to_evaluate.append(manifest.round)  # begun when the next round is out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from ..broker.completions import NewsItem
 from ..broker.messages import Completion
@@ -100,6 +100,20 @@ class Map(Protocol):
     def __call__(self, function: Callable[[Any], Any], things: Iterable[Any], /) -> Iterator[Any]: ...
 
 
+T = TypeVar("T")
+
+
+class Begin(Protocol):
+    """Begins a call beside what its caller does next; what is returned waits for the end of it."""
+
+    def __call__(self, call: Callable[[], T], /) -> Callable[[], T]: ...
+
+
+def when_asked(call: Callable[[], T], /) -> Callable[[], T]:
+    """Begins nothing: the call is made when its result is asked for."""
+    return call
+
+
 @dataclass(frozen=True, slots=True)
 class House:
     """Everything that a leader talks to."""
@@ -117,3 +131,4 @@ class House:
     map: Map = map
     label: Callable[[JobSpec, Stage, int], None] = lambda spec, stage, round_number: None
     # ^ told that the model of a round got so far; returns at once and raises nothing
+    begin: Begin = when_asked

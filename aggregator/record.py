@@ -34,7 +34,9 @@ class Record:
             last = info.key
         if last is not None:
             number = int(last.removeprefix(keys.controls(self.job)).removesuffix(".json"))
-            self._highest = control_state(read_document(Control, self.store.read(last), last), number)
+            found = control_state(read_document(Control, self.store.read(last), last), number)
+            if number > self._highest.number:  # another thread may have read a later one meanwhile
+                self._highest = found
         return self._highest
 
     @property

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from .. import __version__
 from ..broker.ports import Broker
@@ -27,7 +28,7 @@ from .flow.leader import FlowLeader
 from .labelling import Labelling
 from .leader import Leader
 from .leases import Lease, Leases
-from .ports import House, News, Numbers, Stop
+from .ports import Begin, House, News, Numbers, Stop
 from .record import Record
 from .tracking import Tracking
 
@@ -37,6 +38,7 @@ JOBS_MAX = 256  # led at a time by one aggregator: each has a thread
 
 log = logging.getLogger("warren.aggregator")
 
+T = TypeVar("T")
 Spawn = Callable[[str, Callable[[], None]], None]
 Tracked = Callable[[JobSpec], AbstractContextManager[None]]  # what follows a job while it is led
 
@@ -72,7 +74,18 @@ class Aggregator:
         self._pool = pool
         numbers, self._labelling = _numbers(store, scratch, memory_limit), Labelling(store)
         self._house = House(
-            store, broker, news, ledger, numbers, name, nonce, _wall_clock, _draw, pool.map, self._labelling.told
+            store,
+            broker,
+            news,
+            ledger,
+            numbers,
+            name,
+            nonce,
+            _wall_clock,
+            _draw,
+            pool.map,
+            self._labelling.told,
+            beside(pool),
         )
         self._lease_seconds = lease_seconds
         self._tracking = Tracking(store, ledger, tracking)
@@ -188,6 +201,15 @@ def _draw(
         ),
         **balanced,
     }
+
+
+def beside(pool: ThreadPoolExecutor) -> Begin:
+    """Calls begun in these threads."""
+
+    def begin(call: Callable[[], T], /) -> Callable[[], T]:
+        return pool.submit(call).result
+
+    return begin
 
 
 def _wall_clock() -> str:

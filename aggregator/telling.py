@@ -12,6 +12,7 @@ from .events import Round
 from .ports import House
 
 CLIENTS_SHOWN_MAX = 500
+TELL_SECONDS = 0.25  # between two tellings of nothing but a round's counts: sooner than anybody reads them
 
 log = logging.getLogger("warren.aggregator")
 
@@ -26,9 +27,22 @@ class Telling:
         self._spec = spec
         self._last: dict[str, str] = {}
         self._begun: dict[str, str] = {}
+        self._standing: object = None
+        self._told_at = 0.0  # by the ledger's clock
 
-    def round(self, round: Round, reason: str) -> None:
-        """The state of a round, as the machine has it."""
+    def round(self, round: Round, reason: str, now: float) -> None:
+        """The state of a round, as the machine has it. Where only its counts changed, not at every answer.
+
+        Redis may write each telling to its disk before it goes on, and what trainers tell waits behind it.
+
+        Args:
+            reason: why it is as it is; empty where nothing was decided.
+            now: by the ledger's clock.
+        """
+        standing = (round.number, round.phase, round.plan, round.deadline)
+        if not reason and standing == self._standing and 0 <= now - self._told_at < TELL_SECONDS:
+            return
+        self._standing, self._told_at = standing, now
         fields = {
             "round": str(round.number),
             "state": STATES.get(round.phase, "running"),

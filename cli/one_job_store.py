@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..storage.objects import DOCUMENT_BYTES_MAX, ObjectInfo, ObjectStore
@@ -63,6 +63,9 @@ class OneJobStore:
 
     def delete(self, key: str) -> None:
         self._store.delete(key)
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        self._store.delete_all(keys)
 
     def close(self) -> None:
         self._store.close()

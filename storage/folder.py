@@ -126,10 +126,18 @@ class FolderStore:
                     yield name[:-1]
 
     def delete(self, key: str) -> None:
-        path = self._path(key)
-        with disk_answers(self._root), self._locked(), contextlib.suppress(*_NO_OBJECT):
-            path.unlink()
-            self._remove_empty(path.parent)
+        self.delete_all([key])
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        paths = [self._path(key) for key in keys]
+        with disk_answers(self._root), self._locked():
+            emptied: dict[Path, None] = {}
+            for path in paths:
+                with contextlib.suppress(*_NO_OBJECT):
+                    path.unlink()
+                    emptied[path.parent] = None
+            for folder in emptied:
+                self._remove_empty(folder)
 
     def space(self) -> Space | None:
         """The room on the folder's disk."""

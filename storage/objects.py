@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -95,6 +95,10 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object; nothing happens where there is none."""
+        ...
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """As `delete` for each of these, in few requests. Where it raises, some of them may be gone."""
         ...
 
     def close(self) -> None: ...

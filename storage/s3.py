@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .body import Body
@@ -16,6 +16,7 @@ from .object_rules import check_key, check_metadata, check_prefix
 from .objects import DOCUMENT_BYTES_MAX, OBJECT_BYTES_MAX, ObjectInfo
 from .s3_address import S3Address
 from .s3_bucket import Bucket
+from .s3_deletes import delete_many
 from .s3_download import Download
 from .s3_errors import ConditionFailed, TryAgain
 from .s3_labels import put_labels
@@ -149,6 +150,10 @@ class S3Store:
     def delete(self, key: str) -> None:
         with contextlib.suppress(ObjectMissing):
             self._requests.ask_patiently("DELETE", check_key(key))
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        for key in delete_many(self._requests, [check_key(key) for key in keys]):
+            self.delete(key)  # says why
 
     def label(self, key: str, labels: Mapping[str, str]) -> None:
         """Let the object have these tags, and no others."""

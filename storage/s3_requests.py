@@ -123,7 +123,8 @@ class Requests:
         """Send once, and read the answer whole, up to the limit: (headers, body). Raises as `open`."""
         response = self.open(method, key, query=query, headers=headers, body=body, size=size)
         answer = self._whole(response, limit)
-        if b"<Error>" in answer[:1024]:  # CompleteMultipartUpload may say 200 first and fail later
+        # CompleteMultipartUpload may say 200 first and fail later; a DeleteResult's errors are of single keys.
+        if b"<Error>" in answer[:1024] and b"<DeleteResult" not in answer[:1024]:
             raise answer_error(self.address, f"{method} {key}", 500, *read_code(answer))
         return response.headers, answer
 
@@ -139,7 +140,7 @@ class Requests:
     ) -> tuple[Mapping[str, str], bytes]:
         """As `ask`, again and again within the bound: for requests that may be carried out twice."""
         body = [memoryview(document)] if document else None
-        size = len(document) if method == "PUT" else None
+        size = len(document) if document or method == "PUT" else None
         patience = self.patience()
         while True:
             try:

@@ -242,6 +242,17 @@ def test_delete_removes_and_may_be_repeated(store: ObjectStore) -> None:
     assert store.create("jobs/a/x", b"2")
 
 
+def test_many_are_deleted_at_once_and_nothing_else(store: ObjectStore) -> None:
+    keys = [f"updates/a/00001/pool.p/c{number:04}.x" for number in range(1003)] + ["updates/a/b&<c> d"]
+    for key in keys[-7:]:
+        store.create(key, b"1")
+    store.create("updates/a/kept", b"2")
+    for _ in range(2):
+        store.delete_all(keys)
+        assert [info.key for info in store.list("updates/")] == ["updates/a/kept"]
+    store.delete_all([])
+
+
 def test_threads_share_a_store(store: ObjectStore) -> None:
     def round_trip(number: int) -> bool:
         body = os.urandom(100_000 + number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from simulation.kernel import Actor, Process
@@ -156,6 +156,10 @@ class StorePort:
         self._ask("delete", key)
         self._objects.delete(key)
         self._answer()
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        for key in keys:  # as when its one request breaks off midway
+            self.delete(key)
 
     def close(self) -> None:
         pass

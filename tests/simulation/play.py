@@ -8,11 +8,12 @@ import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from simulation.beside import Beside
 from simulation.checks import ENDS, Checks
@@ -31,12 +32,13 @@ from simulation.watching import Watching
 from simulation.world import World
 
 from warren.aggregator import collecting, dead_letters, finding
-from warren.aggregator.ports import House
+from warren.aggregator.ports import House, when_asked
 from warren.aggregator.service import Crew
 from warren.broker.messages import Submission, encode
 from warren.broker.ports import Outgoing
 from warren.broker.topology import SUBMISSIONS
 from warren.storage import keys
+from warren.storage.errors import StorageError
 from warren.storage.job import write_spec
 from warren.trainer.worker import Worker
 
@@ -50,6 +52,9 @@ finding.TAKE_SECONDS = 4.0
 finding.LIST_SECONDS = 20.0
 dead_letters.TAKE_SECONDS = 5.0
 collecting.WAIT_SECONDS = 3.0
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,7 @@ class Stage:
             nonce,
             lambda: "",
             lambda spec, manifests, evaluations: {},
+            begin=at_once if number % 2 else when_asked,
         )
 
         def spawn(name: str, work: object) -> None:
@@ -259,6 +265,20 @@ def _folder() -> Path:
     folder = tempfile.mkdtemp(prefix="warren-simulation-", dir=memory if memory.is_dir() else None)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+def at_once(call: Callable[[], T], /) -> Callable[[], T]:
+    """Begins a call as early as it may be: what it finds is as old as can be when it is used."""
+    try:
+        found = call()
+    except StorageError as error:
+        failure = error
+
+        def fail() -> T:
+            raise failure
+
+        return fail
+    return lambda: found
 
 
 @cache
