@@ -123,6 +123,8 @@ class Averaging:
     def write(self, spec: JobSpec, manifest: Manifest) -> None:
         """Make the checkpoint's bytes, and create it: the optimizer's state first, as a checkpoint implies it."""
         desk, round_number = self._desk(spec.job), manifest.round
+        state_key = keys.optimizer(spec.job, round_number)
+        state_is_ours = False
         out, optimizer_out = desk.spool.own("checkpoint.out"), desk.spool.own("optimizer.out")
         base = desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX) if round_number else None
         optimizer = self._optimizer(desk, spec, round_number - 1) if round_number else None
@@ -154,9 +156,7 @@ class Averaging:
                 open_update=lambda entry: self._open(desk, spec, manifest, entry),
             )
         if state is not None:
-            self._store.create(
-                keys.optimizer(spec.job, round_number), optimizer_out, content_type=CONTENT_TYPE, given=True
-            )
+            state_is_ours = self._store.create(state_key, optimizer_out, content_type=CONTENT_TYPE, given=True)
         key = keys.checkpoint(spec.job, round_number)
         facts = {"round": str(round_number), "digest": written.digest}
         ours = self._store.create(key, out, content_type=CONTENT_TYPE, metadata=facts, given=True)
@@ -164,6 +164,10 @@ class Averaging:
         if ours:  # else the bytes that stand are another's, perhaps of another torch build: they are read
             desk.bases = {key: Base(key=key, digest=written.digest, size=written.size)}
             desk.spool.adopt(key, out)
+            desk.stateless = round_number if state is None else None
+        if state is not None and state_is_ours:
+            desk.bases[state_key] = Base(key=state_key, digest=state.digest, size=state.size)
+            desk.spool.adopt(state_key, optimizer_out)
 
     def copy(self, key: str, to: str, *, tag: str | None, metadata: Mapping[str, str]) -> bool:
         """Copy an object through a file."""
@@ -212,6 +216,8 @@ class Averaging:
         return desk.header
 
     def _optimizer(self, desk: Desk, spec: JobSpec, round_number: int) -> Path | None:
+        if desk.stateless == round_number:
+            return None
         try:
             return desk.spool.path(keys.optimizer(spec.job, round_number), OBJECT_BYTES_MAX)
         except ObjectMissing:

@@ -22,4 +22,5 @@ class Desk:
     examined: set[str] = field(default_factory=set)  # digests of this round's updates
     fold: Fold | None = None
     folded: int = 0  # how many of the order are in the sum
+    stateless: int | None = None  # the last round, where we wrote its checkpoint and its strategy kept nothing
     ahead: bool | None = None  # whether this round's updates are folded as they come; None: not asked yet

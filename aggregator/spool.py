@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ class Spool:
         self._kept: dict[str, Path] = {}  # key -> file
         self._seen: dict[str, Path] = {}  # key -> the store's own file, which was looked at once
         self._replaced: set[str] = set()
+        self._fetched: set[Path] = set()  # files that are ours alone: a store of files may keep what it was given
+        self._spent: dict[Path, None] = {}  # of those, released ones: to write over is quicker than to make new
         self._lock = threading.Lock()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -55,6 +58,7 @@ class Spool:
             self._seen[key] = _within(local, limit)
             return local
         path = self._folder / key.replace("/", "~")
+        self._reuse(path)
         try:
             size = self._store.fetch(key, path, limit=limit)  # looks at the size before it reads
         except ObjectDamaged as error:
@@ -73,8 +77,10 @@ class Spool:
         if self._store_is_local(key):
             return
         kept = self._folder / key.replace("/", "~")
-        path.replace(kept)
         with self._lock:
+            self._spent.pop(kept, None)
+            self._fetched.discard(kept)
+            path.replace(kept)
             self._kept[key] = kept
             self._bytes += kept.stat().st_size
 
@@ -109,16 +115,42 @@ class Spool:
             self._replaced.discard(key)
             if path is not None:
                 self._bytes -= path.stat().st_size
-                path.unlink(missing_ok=True)
+                self._retire(path)
 
     def _store_is_local(self, key: str) -> bool:
         return self._store.local_path(key) is not None
 
     def clear(self) -> None:
         """Release every fetched file."""
-        for key in list(self._kept):
-            self.release(key)
-        self._seen.clear()
+        with self._lock:
+            for path in self._spent:  # nothing came that could have used it
+                self._fetched.discard(path)
+                path.unlink(missing_ok=True)
+            self._spent = {}
+            for path in self._kept.values():
+                self._retire(path)
+            self._kept.clear()
+            self._seen.clear()
+            self._replaced.clear()
+            self._bytes = 0
+
+    def _retire(self, path: Path) -> None:
+        if path in self._fetched:
+            self._spent[path] = None
+        else:
+            path.unlink(missing_ok=True)
+
+    def _reuse(self, path: Path) -> None:
+        """Let a file that is not needed any more be the one at this path."""
+        with self._lock:
+            self._fetched.add(path)
+            if path in self._spent:
+                del self._spent[path]
+            elif self._spent:
+                old, _ = self._spent.popitem()
+                self._fetched.discard(old)
+                with contextlib.suppress(FileNotFoundError):
+                    old.replace(path)
 
     def close(self) -> None:
         """Delete the folder."""

@@ -31,7 +31,7 @@ SINGLE_PUT_BYTES_MAX = 5 << 30  # S3's own limit
 PART_BYTES = 256 << 20
 WHOLE_AGAIN_BYTES_MAX = 64 << 20  # what is larger and broke off goes on in parts: the next break costs one of them
 PART_AGAIN_BYTES = 32 << 20
-LOOK_FIRST_BYTES = 1 << 20  # from here on, asking first is cheaper than sending a body that comes second
+LOOK_FIRST_BYTES = 64 << 20  # from here on asking first is nothing beside the body, which hardly ever comes second
 
 __all__ = ["S3Address", "S3Store"]
 
