@@ -15,7 +15,7 @@ from ..storage.keys import UpdateName
 from .events import Answer, Answers, Controlled, ControlState, Event, Reconnected, Ticked, Wiped
 from .glance import Glance
 from .ports import Hold, House, Stop
-from .receipts import Receipts
+from .receipts import Claim, Receipts
 
 LISTEN_SECONDS_MAX = 1.0  # of one wait: how late a lost lease or a stop may be noticed
 CONTROL_SECONDS = 10.0  # between two looks at the control documents: how late a lost nudge may be noticed
@@ -108,7 +108,7 @@ class Hearing:
         return events
 
     def _read(self, items: list[NewsItem], receipts: Receipts, evaluated: Callable[[Completion], None]) -> list[Event]:
-        claims: list[tuple[UpdateName, str | None]] = []
+        claims: list[Claim] = []
         answers: list[Answer] = []
         for item in items:
             self._after[item.source] = item.id
@@ -119,7 +119,7 @@ class Hearing:
                 evaluated(told)
             elif receipts.concerns(told.round, told.client):
                 if told.outcome == "updated":
-                    claims.append((_name(told, item.source), told.digest))
+                    claims.append(Claim(_name(told, item.source), told.digest, told.size))
                 else:
                     why = str(told.failure or told.outcome)
                     answers.append(Answer(told.client, _outcome(told), told.attempt, why, round=told.round))

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..storage import keys
 from ..storage.documents import Base, Entry
 from ..storage.errors import ObjectMissing
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
+from ..storage.objects import ObjectInfo
 from .events import Answer
+from .intake import SMALL_BYTES
 from .patience import Patience
-from .ports import House, UpdateRejected
+from .ports import House, Map, UpdateRejected
+
+
+class Claim(NamedTuple):
+    """An update that is said to be in the store."""
+
+    name: UpdateName
+    digest: str | None = None  # that was announced
+    size: int = 0  # bytes, as they were announced: no more than a hint
+
+
+def claims_of(found: Iterable[ObjectInfo]) -> Iterator[Claim]:
+    """The updates of a listing."""
+    for info in found:
+        name = keys.read_update(info.key)
+        if name is not None:
+            yield Claim(name, size=info.size)
 
 
 @dataclass(slots=True)
@@ -30,6 +50,7 @@ class Receipts:
     _answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     _rejected: dict[str, list[str]] = field(default_factory=dict)  # client -> attempts, the latest last
     _asked: frozenset[str] = frozenset()
+    _near: bool | None = None  # whether objects are files here; None: not looked yet
 
     def ask(self, order: tuple[str, ...]) -> None:
         """These clients are asked, all in all: only their updates are received."""
@@ -45,27 +66,26 @@ class Receipts:
         """Whether news of this client's part in that round is news of ours."""
         return round_number == self.round
 
-    def receive(self, claims: Iterable[tuple[UpdateName, str | None]]) -> list[Answer]:
-        """Examine the updates that are said to be there (with the digest that was said), each once.
+    def receive(self, claims: Iterable[Claim]) -> list[Answer]:
+        """Examine the updates that are said to be there, each once.
 
         Returns:
             One answer for each attempt not known before, in the order given.
         """
-        fresh: dict[tuple[str, str], tuple[UpdateName, str | None]] = {}
-        for name, digest in claims:
-            attempt = (name.client, name.attempt)
-            if self._expected(name) and attempt not in self._answers and name.client not in self.entries:
-                fresh.setdefault(attempt, (name, digest))
+        fresh: dict[tuple[str, str], Claim] = {}
+        for claim in claims:
+            attempt = (claim.name.client, claim.name.attempt)
+            if self._expected(claim.name) and attempt not in self._answers and claim.name.client not in self.entries:
+                fresh.setdefault(attempt, claim)
         answers = []
-        for answer in self.house.map(self._examine, fresh.values()):
+        for answer in self._several(fresh.values())(self._examine, fresh.values()):
             self.patiently.check()
             answers.append(self._note(*answer))
         return answers
 
     def from_store(self) -> list[Answer]:
         """Examine what the store has for this round and was not announced: each update there is a completion."""
-        names = self.patiently(lambda: [keys.read_update(i.key) for i in self.house.store.list(self._prefix)])
-        return self.receive((name, None) for name in names if name is not None)
+        return self.receive(self.patiently(lambda: [*claims_of(self.house.store.list(self._prefix))]))
 
     def set_aside(self, client: str) -> tuple[str, ...]:
         """The client's attempts that were rejected, the latest last."""
@@ -80,8 +100,17 @@ class Receipts:
         place = (self.spec.job, self.round, self.spec.source_of(name.client))
         return (name.job, name.round, name.source) == place and name.client in self._asked
 
-    def _examine(self, claim: tuple[UpdateName, str | None]) -> tuple[UpdateName, Entry | str]:
-        name, digest = claim
+    def _several(self, claims: Collection[Claim]) -> Map:
+        """How to examine these: what is small and lies here is read sooner than another thread is told of it."""
+        if any(claim.size > SMALL_BYTES for claim in claims):
+            return self.house.map
+        if self._near is None:
+            with suppress(ObjectMissing):
+                self._near = self.patiently(self.house.store.local_path, keys.spec(self.spec.job)) is not None
+        return map if self._near else self.house.map
+
+    def _examine(self, claim: Claim) -> tuple[UpdateName, Entry | str]:
+        name, digest, _ = claim
         try:
             return name, self.patiently(self.house.numbers.examine, name, self.spec, self.base, digest)
         except UpdateRejected as why:

@@ -9,7 +9,7 @@ from ...storage import keys
 from ...storage.documents import Entry
 from ...storage.keys import UpdateName
 from ..events import Answer
-from ..receipts import Receipts
+from ..receipts import Receipts, claims_of
 from .events import Flow
 
 
@@ -34,10 +34,8 @@ class FlowReceipts(Receipts):
     def from_store(self) -> list[Answer]:
         """Examine what the store has for any open ask and was not announced."""
         prefixes = [keys.updates(self.spec.job, number) for number in sorted(set(self.rounds.values()))]
-        found = self.patiently(
-            lambda: [keys.read_update(info.key) for prefix in prefixes for info in self.house.store.list(prefix)]
-        )
-        return self.receive((name, None) for name in found if name is not None)
+        listing = self.house.store.list
+        return self.receive(self.patiently(lambda: [one for prefix in prefixes for one in claims_of(listing(prefix))]))
 
     def _expected(self, name: UpdateName) -> bool:
         mine = (name.job, name.source) == (self.spec.job, self.spec.source_of(name.client))
