@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,8 +16,10 @@ from ..storage.job import JobSpec
 from ..storage.labels import KeepsLabels
 from ..storage.objects import ObjectStore
 from .ports import Stage
+from .retention import checkpoint_kept
 
 WAITING_MAX = 1000  # what comes while so many wait is dropped: a store that answers labels 1000 models in seconds
+PAUSE_SECONDS = 1.0  # between two labellings of what was only committed
 METRICS = ("accuracy", "loss")
 
 log = logging.getLogger("warren.aggregator")
@@ -28,17 +31,42 @@ class Labelling:
     def __init__(self, store: ObjectStore) -> None:
         self._objects = store
         self._labels = store if isinstance(store, KeepsLabels) else None
+        self._due: list[tuple[JobSpec, Stage, int]] = []  # guarded by the lock, as is `_last`
+        self._last: dict[str, int] = {}  # job -> its last commit
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._worked_at = -PAUSE_SECONDS
         self._room = threading.Semaphore(WAITING_MAX)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="warren-labels")
 
     def told(self, spec: JobSpec, stage: Stage, round_number: int) -> None:
         """A model got so far: label it, later. Raises nothing."""
-        if self._labels is not None and self._room.acquire(blocking=False):
-            self._thread.submit(self._label, self._labels, spec, stage, round_number)
+        if self._labels is None or not self._room.acquire(blocking=False):
+            return
+        with self._lock:
+            self._due.append((spec, stage, round_number))
+            if stage == "committed":
+                self._last[spec.job] = round_number
+        self._thread.submit(self._work, self._labels, stage == "committed")
 
     def close(self) -> None:
         """What waits is dropped; what is under way ends."""
+        self._closing.set()
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _work(self, store: KeepsLabels, patiently: bool) -> None:
+        """All that is due. Commits are gathered: of rounds shorter than a pause most models are given up by then."""
+        if patiently and self._due:
+            self._closing.wait(max(0.0, self._worked_at + PAUSE_SECONDS - time.monotonic()))
+        with self._lock:
+            due, self._due = self._due, []
+        for spec, stage, round_number in due:
+            if stage == "committed" and not checkpoint_kept(spec, round_number, self._last[spec.job]):
+                self._room.release()
+            else:
+                self._label(store, spec, stage, round_number)
+        if due:
+            self._worked_at = time.monotonic()
 
     def _label(self, store: KeepsLabels, spec: JobSpec, stage: Stage, round_number: int) -> None:
         try:

@@ -106,6 +106,17 @@ def test_a_store_that_hangs_holds_up_nobody_and_no_more_than_the_bound_waits(sto
     labelling.close()
 
 
+def test_models_that_were_given_up_while_they_waited_are_not_labelled(store: Labelled) -> None:
+    labelling, spec = Labelling(store), SPEC.model_copy(update={"keep_checkpoints": "2", "rounds": 60})
+    for number in range(50):
+        labelling.told(spec, "committed", number)
+    drained(labelling)
+    labelled = [key for key, _ in store.labels]
+    assert labelled[-2:] == [keys.checkpoint(JOB, 48), keys.checkpoint(JOB, 49)]
+    assert len(labelled) < 50
+    labelling.close()
+
+
 def test_a_store_without_labels_is_asked_for_nothing(tmp_path: Path) -> None:
     labelling = Labelling(FolderStore(tmp_path))
     labelling.told(SPEC, "committed", 1)
