@@ -110,12 +110,9 @@ def parse_header(text: bytes, size: int) -> Header:
     plain = b"\\u" not in text  # nothing but an escape can hold half of a surrogate pair
     parts = split(text)
     tensors = _known.get(parts[1]) if parts else None
-    if parts is not None and tensors is not None:
-        metadata = _metadata(parts[0], plain)
-    else:
-        fields = load(text)
-        metadata = _metadata(fields.pop("__metadata__", {}), plain)
-        tensors = _side_by_side(fields)
+    fields = {"__metadata__": parts[0]} if parts and tensors is not None else load(text)
+    metadata = _metadata(fields.pop("__metadata__", {}), plain)
+    tensors = _side_by_side(fields) if tensors is None else tensors
     data_start = _LENGTH.size + len(text)
     end = next(reversed(tensors.values())).end if tensors else 0
     if data_start + end != size:
