@@ -14,6 +14,7 @@ import psutil
 import pytest
 import redis
 import urllib3
+from hypothesis import settings
 from minio import Minio
 from minio.error import S3Error
 from servers.find import MINIO, RABBITMQ, REDIS, SERVICES, Found, Service, find, find_own
@@ -26,6 +27,9 @@ from warren.broker import topology
 
 WORKERS_MAX = 4
 WORKER_BYTES = 4 << 30  # RabbitMQ, Redis, MinIO and a fleet whose processes hold torch
+
+settings.register_profile("tests", settings(), deadline=None)  # a busy machine's pause is no failure
+settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
