@@ -102,7 +102,8 @@ def _ended(found: Found, name: str) -> str:
         return "not run"
     curve = result.curves["test accuracy"]
     if result.ended == "pause":
-        return f"pauses in round {curve[-1][0] + 1}: {result.reason}"
+        counts = result.reason.partition(";")[0]  # then follows why each client failed
+        return f"pauses in round {curve[-1][0] + 1}: {counts}"
     return f"goes on: {curve[-1][1]:.1%} after round {curve[-1][0]}"
 
 
