@@ -101,7 +101,8 @@ def tuning_cells(row: Row, size: Size) -> list[Cell]:
     rounds = 2 if size == "smoke" else TUNING_ROUNDS[row.model, row.split][row.fraction]
     rates = RATES[1:3] if size == "smoke" else RATES
     cost = row.seconds(rounds)
-    return [Cell(f"{row.label} tuning lr={r:g}", job(row, r, rounds, 0, tuning=True), cost) for r in rates]
+    ends = ("done", "pause")  # a rate too high ends in NaN: the job pauses, the rate is not chosen
+    return [Cell(f"{row.label} tuning lr={r:g}", job(row, r, rounds, 0, tuning=True), cost, ends=ends) for r in rates]
 
 
 def chosen_rate(row: Row, size: Size, found: Found) -> float | None:
@@ -110,7 +111,9 @@ def chosen_rate(row: Row, size: Size, found: Found) -> float | None:
     for cell in tuning_cells(row.tuned_as, size):
         if cell.name not in found or found[cell.name].digest != cell.digest:
             return None
-        scores[float(cell.job["train"]["lr"])] = found[cell.name].last("validation accuracy")
+        result = found[cell.name]
+        rate = float(cell.job["train"]["lr"])
+        scores[rate] = result.last("validation accuracy") if result.ended == "done" else 0.0
     return max(scores, key=lambda rate: scores[rate])
 
 
