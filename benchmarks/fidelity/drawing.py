@@ -22,7 +22,7 @@ class Line:
     label: str
     x: Sequence[float]
     y: Sequence[float]
-    color: int = 0  # of the cycle
+    color: int = 0  # of a cycle of ten; the eleventh is the first one, dashed
     dashed: bool = False
 
 
@@ -52,7 +52,7 @@ def draw(path: Path, panels: Sequence[Panel], x_label: str, y_label: str, *, log
 
 def _draw_panel(axes: Any, panel: Panel, *, log_x: bool) -> None:
     for line in panel.lines:
-        style = "--" if line.dashed else "-"
+        style = "--" if line.dashed or line.color > 9 else "-"
         axes.plot(line.x, line.y, style, color=f"C{line.color % 10}", linewidth=1.2, label=line.label)
     if panel.level is not None:
         axes.axhline(panel.level, color="gray", linewidth=0.8, linestyle=":")

@@ -91,7 +91,7 @@ def picture(size: Size, found: Found, path: Path) -> None:
             points = over_time(result)
             lines.append(Line(way, [t for t, _ in points], [a for _, a in points], color))
     title = f"{SLOW} of {CLIENTS} clients take {SLOW_SECONDS / QUICK_SECONDS:.0f} times as long"
-    draw(path, [Panel(title, lines, level=TARGET)], "seconds", "test accuracy")
+    draw(path, [Panel(title, lines, level=TARGET)], "seconds", "test accuracy", log_x=True)
 
 
 EXPERIMENT = Experiment(
