@@ -113,7 +113,7 @@ def chosen_rate(row: Row, size: Size, found: Found) -> float | None:
             return None
         result = found[cell.name]
         rate = float(cell.job["train"]["lr"])
-        scores[rate] = result.last("validation accuracy") if result.ended == "done" else 0.0
+        scores[rate] = result.last("validation accuracy") if result.ended != "pause" else 0.0
     return max(scores, key=lambda rate: scores[rate])
 
 

@@ -172,7 +172,8 @@ def test_a_consumer_outlives_a_killed_server(rabbit: RabbitServer, url: str, que
         rabbit.kill()
         assert consumer.take(0.5) is None
         rabbit.start()
-        assert [take_and_ack(consumer), take_and_ack(consumer)] == ["a", "b"]
+        # In either order: RabbitMQ may notice that whoever held the first is gone after it gave out the second.
+        assert {take_and_ack(consumer), take_and_ack(consumer)} == {"a", "b"}
         publish(broker, queue, "c")
         assert take_and_ack(consumer) == "c"
 
