@@ -255,6 +255,8 @@ class Leader:
         reason = f"{self._spec.rounds} rounds"
         done = Control(command="done", reason=reason, by=f"aggregator {self._house.name}", at=self._house.wall_clock())
         control = self._patiently(self._record.command, done)
+        while control.command not in ENDS:  # somebody's pause came first: no round is left that it could hold up
+            control = self._patiently(self._record.command, done)
         return self._ended(control)
 
     def _ended(self, control: ControlState) -> str:
