@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from ..storage import keys
+from ..storage.digests import digest_file
 from ..storage.documents import Base, Entry, Manifest
 from ..storage.errors import ObjectMissing, StorageError
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
 from ..storage.rules import kept_at_site
-from ..storage.tensors import Header, digest_file, read_header
+from ..storage.tensors import Header, read_header
 from .by_range import needs_ranges, write_ranges
 from .checkpoint import checked, fold_for, write_checkpoint
 from .desk import Desk

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
+from ..storage.digests import has_digest
 from ..storage.documents import Entry, Manifest
 from ..storage.errors import ObjectDamaged
 from ..storage.job import JobSpec
 from ..storage.rules import BESIDE, rule_of
-from ..storage.tensors import FLOATING, Header, Written, digest_file, read_header, shown
+from ..storage.tensors import FLOATING, Header, Written, read_header, shown
 from ..storage.torch_tensors import map_file, save
 from .combining import Robust, Updates
 from .fold import Fold, Incoming
@@ -170,7 +171,7 @@ def _check_layout(entry: Entry, header: Header, layout: Layout) -> None:
 
 def checked(entry: Entry, path: Path, examined: Collection[str]) -> Path:
     """The file of an entry, once it is known to be the frozen one. Raises ObjectDamaged."""
-    if entry.digest not in examined and digest_file(path) != entry.digest:
+    if entry.digest not in examined and not has_digest(path, entry.digest):
         raise ObjectDamaged(f"update of {entry.client} ({entry.attempt}) is not the one that was frozen")
     return path
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from .. import __version__
 from ..storage import keys
+from ..storage.digests import digest_file, kind_of, lasting
 from ..storage.documents import Manifest, write_document
 from ..storage.errors import ObjectDamaged, ObjectMissing, StorageRefused
 from ..storage.job import JobSpec, write_spec
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
 from ..storage.rules import kept_at_site
-from ..storage.tensors import digest_file
 from .client_states import InForce, in_force
 from .record import JSON, Record
 from .spool import Spool
@@ -123,7 +123,7 @@ def _expected(record: Record, number: int) -> str | None:
 
 def _copy(store: ObjectStore, spool: Spool, key: str, to: str, expected: str | None = None) -> str:
     path = spool.path(key, OBJECT_BYTES_MAX)
-    digest = digest_file(path)
+    digest = digest_file(path, lasting if expected is None else kind_of(expected))
     if expected is not None and digest != expected:
         raise ObjectDamaged(f"{key} is not what the round after it started from")
     _create(store, to, path, SAFETENSORS, {"round": "0", "digest": digest})

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..broker.messages import METRICS_MAX
+from ..storage.digests import DIGEST_PATTERN, digest_file, kind_of
 from ..storage.errors import ObjectDamaged
 from ..storage.header_json import Known
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
 from ..storage.rules import TERM_MAX, Keeps, Rule, counts_examples, rule_of
-from ..storage.tensors import Header, digest_file, read_header, read_small, shown
+from ..storage.tensors import Header, read_header, read_small, shown
 from .layout import read_layout
 from .ports import UpdateRejected
 from .unpacking import bytes_max, unpack
@@ -29,7 +30,7 @@ METRICS_CHARACTERS_MAX = 65_536
 SMALL_BYTES = 1 << 18  # an update of so many bytes is read at once: mapping it would cost more
 
 _FACTS = ("torch", "cpu", "threads", "seconds")
-_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_DIGEST = re.compile(DIGEST_PATTERN)
 _COUNT = re.compile(r"[0-9]{1,16}\Z")
 
 
@@ -82,7 +83,7 @@ def examine(
     metrics = _metrics(header.metadata)
     terms, state, state_bytes = ({}, None, 0) if kind == "init" else _said(header.metadata, rule_of(spec))
     weight = examples if counts_examples(spec) else 1
-    found, complaint = look_through(path, data, header, max(1, weight))
+    found, complaint = look_through(path, data, header, max(1, weight), kind_of(digest))
     _check_digest(found, digest)
     if complaint:
         raise UpdateRejected(complaint)
@@ -100,7 +101,7 @@ def examine_packed(
     try:
         header = read_header(path)
         _check_named(header.metadata, name, "train")
-        found = digest_file(path)
+        found = digest_file(path, kind_of(digest))
         _check_digest(found, digest)
         unpack(path, header, spec, base, out)
         return replace(examine(out, name, "train", spec, base, None), digest=found, size=header.size)
@@ -169,7 +170,7 @@ def _said(metadata: Mapping[str, str], rule: Rule) -> tuple[dict[str, float], st
     if rule.keeps == "nothing":
         return {name: numbers[name] for name in rule.terms}, None, 0
     state, size = metadata.get("state", ""), metadata.get("state_bytes", "")
-    if not _DIGEST.match(state) or not _COUNT.match(size):
+    if not _DIGEST.fullmatch(state) or not _COUNT.match(size):
         raise UpdateRejected("metadata: no digest and size of what the client keeps with this update")
     return {name: numbers[name] for name in rule.terms}, state, int(size)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import mmap
 import threading
 
-from blake3 import blake3
-
+from ..storage.digests import kind_of, passing
 from ..storage.errors import ObjectDamaged
 from ..storage.objects import ObjectStore
 from ..storage.tensors import header_length, parse_header
@@ -36,7 +35,7 @@ class RemoteSource:
         self._chunk_bytes = max(CHUNK_BYTES_MIN, min(CHUNK_BYTES_MAX, chunk_bytes))
         self._kept: dict[int, mmap.mmap] = {}  # chunks by number, the one that was read last at the end
         self._lock = threading.Lock()
-        self._digests: list[bytes] = []
+        self._digests: list[str] = []
         self._verify(digest)
         length = header_length(self._bytes(0, min(LENGTH_BYTES, size)), size)
         self.header = parse_header(bytes(self._bytes(LENGTH_BYTES, length)), size)
@@ -46,11 +45,11 @@ class RemoteSource:
         return self._bytes(self.header.data_start + start, length)
 
     def _verify(self, digest: str) -> None:
-        whole = blake3(max_threads=1)
+        whole = kind_of(digest)()
         for start in range(0, self._size, self._chunk_bytes):
             chunk = self._store.read_range(self._key, start, min(self._chunk_bytes, self._size - start))
             whole.update(chunk)
-            self._digests.append(blake3(chunk, max_threads=1).digest())
+            self._digests.append(_digest(chunk))
         if whole.hexdigest() != digest:
             raise ObjectDamaged(f"{self._key} is not the update that was frozen")
 
@@ -72,7 +71,7 @@ class RemoteSource:
         pages = self._kept.pop(number, None)
         if pages is None:
             chunk = self._store.read_range(self._key, number * self._chunk_bytes, self._length(number))
-            if blake3(chunk, max_threads=1).digest() != self._digests[number]:
+            if _digest(chunk) != self._digests[number]:
                 raise ObjectDamaged(f"{self._key} was replaced after it was frozen")
             pages = self._free_pages()
             pages[: len(chunk)] = chunk
@@ -92,3 +91,9 @@ class RemoteSource:
     def _length(self, number: int) -> int:
         """Bytes of a chunk; negative past the end."""
         return min(self._chunk_bytes, self._size - number * self._chunk_bytes)
+
+
+def _digest(chunk: bytes) -> str:
+    hasher = passing()
+    hasher.update(chunk)
+    return hasher.hexdigest()

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ..storage.codecs.forms import Form
 from ..storage.codecs.packing import packed_bytes_max, unpack_file
+from ..storage.digests import has_digest
 from ..storage.errors import ObjectDamaged
 from ..storage.job import JobSpec
 from ..storage.rules import rule_of
-from ..storage.tensors import Header, digest_file, read_header
+from ..storage.tensors import Header, read_header
 from .layout import Layout, read_layout
 from .spool import Spool
 
@@ -54,7 +55,7 @@ def update_file(
     if not packed(spec, round_number) or spool.replaced(key):
         return path
     assert base is not None, "only round 0 has no base"
-    if digest_file(path) != digest:
+    if not has_digest(path, digest):
         raise ObjectDamaged(f"{key} is not the update that was frozen")
     out = plain_path(spool, key)
     unpack(path, read_header(path), spec, base, out)

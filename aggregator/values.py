@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from blake3 import blake3
 
+from ..storage.digests import Digest, passing
 from ..storage.pages import let_go, map_pages
 from ..storage.tensors import FLOATING, Header, TensorSpec, shown
 
@@ -52,18 +52,21 @@ class _Run:
     tensors: list[TensorSpec]
 
 
-def look_through(path: Path, data: bytes | None, header: Header, weight: int) -> tuple[str, str | None]:
-    """The blake3 of a file, and a complaint about its values.
+def look_through(
+    path: Path, data: bytes | None, header: Header, weight: int, digest: Digest = passing
+) -> tuple[str, str | None]:
+    """The digest of a file, and a complaint about its values.
 
     Args:
         path: the file, which nobody changes meanwhile.
         data: its bytes, where they are in memory already.
         header: its header.
         weight: with which it would count.
+        digest: of which kind.
     """
     mapped = map_pages(path, header.size) if data is None else None
     pages = memoryview(mapped or data or b"")
-    hasher = blake3(max_threads=1)
+    hasher = digest()
     hasher.update(pages[: header.data_start])
     complaint: str | None = None
     for run in _runs(header):

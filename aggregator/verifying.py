@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from ..storage import keys
+from ..storage.digests import digest_file
 from ..storage.documents import Entry, Manifest
 from ..storage.errors import ObjectDamaged, ObjectMissing
 from ..storage.job import JobSpec
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
-from ..storage.tensors import Written, digest_file, read_header
+from ..storage.tensors import Written, read_header
 from .checkpoint import write_checkpoint
 from .record import Record
 from .spool import Spool

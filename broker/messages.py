@@ -19,7 +19,7 @@ COUNTS_MAX = 16_384  # numbers in the counts of one evaluation: AUROC of 32 clas
 ITEMS_MAX = 256  # of any list or map in a message: msgpack makes room for as many as a header claims
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{32}|[0-9a-f]{64})$")]  # an XXH3 or a blake3
 Source = Annotated[str, Field(pattern=r"^(site|pool)\.[a-z0-9-]{1,63}$")]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 RoundNumber = Annotated[int, Field(ge=0, le=99_999)]

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import torch
 
+from ..storage.digests import digest_file
 from ..storage.errors import ObjectDamaged, ObjectMissing
-from ..storage.tensors import digest_file
 from ..storage.torch_tensors import map_file
 from .checkpoints import fetch_checkpoint
 from .connect import View

@@ -6,10 +6,11 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .digests import DIGEST_PATTERN
 from .errors import ObjectDamaged
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
 Text = Annotated[str, Field(max_length=20_000)]
 Metrics = Annotated[dict[Annotated[str, Field(max_length=63)], float], Field(max_length=64)]
 

@@ -8,8 +8,10 @@ from math import prod
 from pathlib import Path
 from types import TracebackType
 
+from .digests import digest_file
 from .errors import StorageUnavailable
-from .tensors import DTYPES, Form, Written, canonical, digest_file, header_bytes, replacing
+from .files import replacing
+from .tensors import DTYPES, Form, Written, canonical, header_bytes
 
 
 class RangeFile:

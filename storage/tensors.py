@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedReader, BufferedWriter
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from blake3 import blake3
-
-from .errors import ObjectDamaged, ObjectMissing, StorageUnavailable
+from .digests import BLOCK_BYTES, Digest, lasting
+from .errors import ObjectDamaged
+from .files import opened, replacing
 from .header_json import Known, load, split
 
 DTYPES: dict[str, int] = {
@@ -29,7 +26,6 @@ TENSORS_MAX = 65_536
 DIMENSIONS_MAX = 64  # torch's own limit
 NAME_CHARACTERS_MAX = 1024
 METADATA_MAX = 256
-BLOCK_BYTES = 1 << 20  # hashed and written while it is in cache
 FILE_BYTES_MAX = 1 << 48
 
 Form = tuple[str, str, tuple[int, ...]]  # name, dtype, shape
@@ -61,7 +57,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file that was written: its bytes, and their blake3 in hex."""
+    """A file that was written: its bytes, and their digest in hex."""
 
     size: int
     digest: str
@@ -74,7 +70,7 @@ def read_header(path: Path) -> Header:
         ObjectDamaged: not a whole safetensors file, or one over our limits; the words say where.
         ObjectMissing: no such file.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         text = file.read(header_length(file.read(_LENGTH.size), size))
     return parse_header(text, size)
@@ -82,7 +78,7 @@ def read_header(path: Path) -> Header:
 
 def read_small(path: Path, limit: int) -> tuple[Header, bytes | None]:
     """As `read_header`, with the whole file's bytes where it has no more than `limit`. Raises as that does."""
-    with _opened(path) as file:
+    with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(size) if size <= limit else None
     if data is None:
@@ -138,7 +134,10 @@ def _side_by_side(fields: Mapping[str, Any]) -> dict[str, TensorSpec]:
 
 
 def write_file(
-    path: Path, tensors: Sequence[tuple[str, str, tuple[int, ...], memoryview | bytes]], metadata: Mapping[str, str]
+    path: Path,
+    tensors: Sequence[tuple[str, str, tuple[int, ...], memoryview | bytes]],
+    metadata: Mapping[str, str],
+    digest: Digest = lasting,
 ) -> Written:
     """Write (name, dtype, shape, bytes) as a canonical file: equal contents give equal bytes.
 
@@ -150,11 +149,15 @@ def write_file(
     """
     data = {name: held for name, *_, held in tensors}
     assert len(data) == len(tensors), "a name stands there twice"
-    return write_each(path, [tensor[:3] for tensor in tensors], data.__getitem__, metadata)
+    return write_each(path, [tensor[:3] for tensor in tensors], data.__getitem__, metadata, digest)
 
 
 def write_each(
-    path: Path, tensors: Sequence[Form], data: Callable[[str], memoryview | bytes], metadata: Mapping[str, str]
+    path: Path,
+    tensors: Sequence[Form],
+    data: Callable[[str], memoryview | bytes],
+    metadata: Mapping[str, str],
+    digest: Digest = lasting,
 ) -> Written:
     """As `write_file`, each tensor's bytes asked for by name when its turn comes: one at a time is held.
 
@@ -162,7 +165,7 @@ def write_each(
         StorageUnavailable: the disk is full or refuses. What `data` raises passes, and no file is left.
     """
     ordered = canonical(tensors)
-    hasher = blake3(max_threads=1)
+    hasher = digest()
     size = 0
     with replacing(path) as file:
         for buffer in _buffers(ordered, data, metadata):
@@ -173,51 +176,9 @@ def write_each(
     return Written(size, hasher.hexdigest())
 
 
-def digest_file(path: Path) -> str:
-    """The blake3 of a file's bytes, in hex."""
-    hasher = blake3(max_threads=1)
-    buffer = memoryview(bytearray(BLOCK_BYTES))
-    with _opened(path) as file:
-        while count := file.readinto(buffer):
-            hasher.update(buffer[:count])
-    return hasher.hexdigest()
-
-
 def shown(name: str) -> str:
     """A peer's name as it may stand in a message: short, and with nothing that a terminal obeys."""
     return repr(name if len(name) <= 80 else name[:77] + "...")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BufferedWriter]:
-    """A file to write that takes the name `path` when the block ends well, and is gone when it does not.
-
-    What has the name until then goes first: ext4 sends a file to the disk that is renamed over another (its
-    `auto_da_alloc`), 8 to 35 ms on a busy disk for 1 kB, and these are files on their way to a store.
-    """
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-            path.unlink(missing_ok=True)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader]:
-    try:
-        with path.open("rb") as file:
-            yield file
-    except FileNotFoundError as error:
-        raise ObjectMissing(f"{path}: no such file") from error
-    except OSError as error:
-        raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
 
 
 def _buffers(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from .digests import Digest, lasting
 from .pages import map_pages
 from .tensors import Header, TensorSpec, Written, read_header, write_file
 
@@ -43,14 +44,16 @@ def map_file(path: Path, header: Header | None = None) -> dict[str, torch.Tensor
     return {name: _view(pages, header.data_start, tensor) for name, tensor in header.tensors.items()}
 
 
-def save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Written:
+def save(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], digest: Digest = lasting
+) -> Written:
     """Write tensors as a canonical file, from their own memory where they are contiguous and on the CPU.
 
     Raises:
         TypeError: a dtype that a file can't hold; the words name the tensor.
         StorageUnavailable: the disk is full or refuses.
     """
-    return write_file(path, [row_of(name, tensor) for name, tensor in tensors.items()], metadata)
+    return write_file(path, [row_of(name, tensor) for name, tensor in tensors.items()], metadata, digest)
 
 
 def row_of(name: str, tensor: torch.Tensor) -> tuple[str, str, tuple[int, ...], memoryview]:

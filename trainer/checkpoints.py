@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..broker.messages import RoundJob
+from ..storage.digests import has_digest
 from ..storage.errors import ObjectDamaged
 from ..storage.objects import ObjectStore
-from ..storage.tensors import digest_file
 
 KEPT = 2  # the round's own and the one before: late jobs and evaluations start from it
 
@@ -49,7 +49,7 @@ class Checkpoints:
         path = local or self._folder / f"{digest}.safetensors"
         if local is None:
             self._store.fetch(key, path, limit=size)
-        if digest_file(path) != digest:
+        if not has_digest(path, digest):
             raise ObjectDamaged(f"{key} is not what the round job names")
         return path
 

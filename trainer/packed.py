@@ -11,6 +11,7 @@ from ..storage.codecs import topk
 from ..storage.codecs.forms import Array, Form, stored
 from ..storage.codecs.packing import Row, pack
 from ..storage.compress import CompressSpec
+from ..storage.digests import passing
 from ..storage.tensors import Written, write_file
 from ..storage.torch_tensors import row_of
 from .errors import TaskError
@@ -38,7 +39,7 @@ def save_packed(
     if len(set(names)) != len(names):
         taken = next(name for name in names if names.count(name) > 1)
         raise TaskError(f"model() has a tensor {taken!r}, a name that [compress] needs; rename it")
-    return write_file(work.output_path, rows, metadata)
+    return write_file(work.output_path, rows, metadata, passing)
 
 
 def fed_back(

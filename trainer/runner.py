@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy
 import torch
 
+from ..storage.digests import passing
 from ..storage.rules import BESIDE, rule_name
 from ..storage.torch_tensors import map_file, save
 from .batches import length, split
@@ -229,13 +230,13 @@ class Runner:
         kept = None
         if state is not None:
             names = {key: facts[key] for key in ("warren", "job", "round", "client", "attempt")}
-            stored = save(work.state_output_path, state, {**names, "rule": rule_name(work.spec)})
+            stored = save(work.state_output_path, state, {**names, "rule": rule_name(work.spec)}, passing)
             facts |= {"state": stored.digest, "state_bytes": str(stored.size)}
             kept = (work.state_output_path, stored.size, stored.digest)
         if work.spec.compress.used and work.kind == "train":
             written = save_packed(work, tensors, layout.trainable, facts)
         else:
-            written = save(work.output_path, tensors, facts)
+            written = save(work.output_path, tensors, facts, passing)
         return Trained(work.output_path, written.size, written.digest, learned.examples, metrics, kept)
 
     def _machine(self) -> dict[str, str]:

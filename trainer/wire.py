@@ -50,7 +50,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """An update lies at `path`: its size in bytes, the blake3 of its bytes, the examples it stands for.
+    """An update lies at `path`: its size in bytes, the digest of its bytes, the examples it stands for.
 
     `state`: what the client keeps if it counts (path, size, digest); None where it keeps nothing.
     """

@@ -12,11 +12,11 @@ import torch
 
 from warren.aggregator.averaging import Averaging
 from warren.storage import keys
+from warren.storage.digests import digest_file
 from warren.storage.documents import Control, Entry, Evaluation, Manifest, write_document
 from warren.storage.job import JobSpec, make_spec, write_spec
 from warren.storage.objects import ObjectStore
 from warren.storage.rules import rule_of
-from warren.storage.tensors import digest_file
 from warren.storage.torch_tensors import save
 from warren.trainer.packed import save_packed
 from warren.trainer.wire import Work

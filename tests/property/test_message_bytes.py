@@ -15,7 +15,7 @@ from warren.broker.messages import Completion, Failure, RoundJob, Submission, de
 KINDS: list[type[Any]] = [Submission, RoundJob, Completion]
 
 names = st.from_regex(r"[a-z0-9-]{1,63}", fullmatch=True)
-digests = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
+digests = st.from_regex(r"[0-9a-f]{32}|[0-9a-f]{64}", fullmatch=True)
 sources = st.from_regex(r"(site|pool)\.[a-z0-9-]{1,63}", fullmatch=True)
 counts = st.integers(0, 1 << 53)
 rounds = st.integers(0, 99_999)

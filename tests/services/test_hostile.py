@@ -18,7 +18,8 @@ from warren.broker.ports import Delivery, Outgoing
 from warren.broker.rabbit import RabbitBroker
 from warren.broker.topology import DEAD_LETTERS, rounds_queue
 from warren.storage import keys
-from warren.storage.tensors import digest_file, read_header
+from warren.storage.digests import digest_file
+from warren.storage.tensors import read_header
 from warren.storage.torch_tensors import map_file, save
 
 pytestmark = pytest.mark.services

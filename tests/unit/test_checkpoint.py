@@ -13,10 +13,11 @@ from torch import nn
 
 from warren.aggregator.checkpoint import NotFinite, fold_for, read_start, write_checkpoint
 from warren.aggregator.fold import Incoming
+from warren.storage.digests import digest_file
 from warren.storage.documents import Entry, Manifest
 from warren.storage.errors import ObjectDamaged, ObjectMissing
 from warren.storage.job import JobSpec, make_spec
-from warren.storage.tensors import Written, digest_file, read_header
+from warren.storage.tensors import Written, read_header
 from warren.storage.torch_tensors import save
 
 TRAINABLE = ["body.bias", "body.weight", "head.weight"]

@@ -15,11 +15,11 @@ from warren.aggregator.client_states import ClientStates, states_of
 from warren.aggregator.ports import UpdateRejected
 from warren.broker.messages import RoundJob
 from warren.storage import keys
+from warren.storage.digests import digest_file
 from warren.storage.documents import Entry, Manifest
 from warren.storage.folder import FolderStore
 from warren.storage.job import JobSpec
 from warren.storage.keys import UpdateName
-from warren.storage.tensors import digest_file
 from warren.trainer.states import States
 
 CLIENTS = ("c000", "c001", "c002")

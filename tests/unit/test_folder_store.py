@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from warren.storage.errors import KeyRefused, ObjectMissing, StorageRefused, StorageUnavailable
+from warren.storage.files import replacing
 from warren.storage.folder import FolderStore
-from warren.storage.tensors import replacing
 
 CREATE = """
 import sys
 from pathlib import Path
 from warren.storage.folder import FolderStore
-from warren.storage.tensors import replacing
+from warren.storage.files import replacing
 store = FolderStore(Path(sys.argv[1]))
 sys.stdin.readline()
 print(store.create("jobs/a", sys.argv[2].encode() * 1_000_000))

@@ -16,11 +16,11 @@ from warren.aggregator.retention import waste
 from warren.aggregator.verifying import Verifying
 from warren.cli.main import call
 from warren.storage import keys
+from warren.storage.digests import digest_file
 from warren.storage.documents import Manifest, read_document
 from warren.storage.errors import ObjectDamaged, ObjectMissing, StorageRefused, StorageUnavailable
 from warren.storage.folder import FolderStore
 from warren.storage.job import JobSpec, read_spec
-from warren.storage.tensors import digest_file
 
 NEW = "lung-new001"
 

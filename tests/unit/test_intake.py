@@ -11,9 +11,10 @@ import torch
 
 from warren.aggregator.intake import EXAMPLES_MAX, Examined, examine, max_bytes
 from warren.aggregator.ports import UpdateRejected
+from warren.storage.digests import digest_file, lasting, passing
 from warren.storage.job import JobSpec, make_spec
 from warren.storage.keys import UpdateName
-from warren.storage.tensors import Header, digest_file, read_header
+from warren.storage.tensors import Header, read_header
 from warren.storage.torch_tensors import save
 
 NAME = UpdateName("digits", 3, "pool.default", "c001", "abc")
@@ -67,7 +68,17 @@ def test_a_sound_update_is_what_its_file_says(tmp_path: Path, base: Header) -> N
 def test_an_update_found_by_listing_needs_no_digest(tmp_path: Path, base: Header) -> None:
     save(tmp_path / "update", model(), metadata())
     found = examine(tmp_path / "update", NAME, "train", spec(), base, None)
-    assert found.digest == digest_file(tmp_path / "update")
+    assert found.digest == digest_file(tmp_path / "update", passing)
+
+
+def test_a_digest_of_either_kind_is_checked_as_what_it_is(tmp_path: Path, base: Header) -> None:
+    save(tmp_path / "update", model(), metadata())
+    for kind in (lasting, passing):
+        told = digest_file(tmp_path / "update", kind)
+        assert examine(tmp_path / "update", NAME, "train", spec(), base, told).digest == told
+        wrong = told[:-1] + ("0" if told[-1] != "0" else "1")
+        with pytest.raises(UpdateRejected, match="the bytes changed on the way"):
+            examine(tmp_path / "update", NAME, "train", spec(), base, wrong)
 
 
 def test_an_initial_model_needs_no_base_and_no_examples(tmp_path: Path) -> None:

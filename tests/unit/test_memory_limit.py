@@ -12,10 +12,11 @@ from made.limited import LIMITS, job_on
 from warren.aggregator import averaging, by_range, combining
 from warren.aggregator.pieces import FileSource, Piece, read_piece
 from warren.aggregator.remote import CHUNK_BYTES_MIN, RemoteSource
+from warren.storage.digests import digest_file
 from warren.storage.documents import Entry
 from warren.storage.errors import ObjectDamaged, ObjectMissing
 from warren.storage.folder import FolderStore
-from warren.storage.tensors import digest_file, read_header
+from warren.storage.tensors import read_header
 from warren.storage.torch_tensors import save
 
 SAID = {"trainable": '["a"]', "tied": "{}"}

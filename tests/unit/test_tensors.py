@@ -12,12 +12,12 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from warren.storage.digests import digest_file
 from warren.storage.errors import ObjectDamaged, ObjectMissing, StorageUnavailable
 from warren.storage.tensors import (
     DTYPES,
     HEADER_BYTES_MAX,
     TENSORS_MAX,
-    digest_file,
     read_header,
     write_file,
 )

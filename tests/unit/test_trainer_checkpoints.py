@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from warren.broker.messages import RoundJob
+from warren.storage.digests import digest_file
 from warren.storage.errors import ObjectDamaged
 from warren.storage.folder import FolderStore
-from warren.storage.tensors import digest_file
 from warren.trainer.checkpoints import Checkpoints
 
 

@@ -17,10 +17,10 @@ from warren.broker.messages import Completion, Failure, RoundJob, decode, encode
 from warren.broker.ports import Outgoing
 from warren.broker.topology import rounds_queue
 from warren.storage import keys
+from warren.storage.digests import digest_file
 from warren.storage.folder import FolderStore
 from warren.storage.job import make_spec, write_spec
 from warren.storage.ledger import RedisLedger
-from warren.storage.tensors import digest_file
 from warren.trainer.wire import Crashed, Outcome, TaskFailed, Trained, Work
 from warren.trainer.worker import Worker
 
