@@ -11,6 +11,8 @@ from pathlib import Path
 
 from .errors import ObjectMissing, StorageUnavailable
 
+OURS_ALONE = 0o600  # nobody else reads what is on its way
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BufferedWriter]:
@@ -34,6 +36,24 @@ def replacing(path: Path) -> Iterator[BufferedWriter]:
 
 
 @contextlib.contextmanager
+def making(path: Path) -> Iterator[BufferedWriter]:
+    """As `replacing`, for who tells of the file only afterwards: it is written under its own name.
+
+    A second name and the renaming cost as much as all else that is done with a small file.
+    """
+    try:
+        path.unlink(missing_ok=True)
+        try:
+            with open(path, "xb", opener=_open) as file:
+                yield file
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
 def opened(path: Path) -> Iterator[BufferedReader]:
     try:
         with path.open("rb") as file:
@@ -42,3 +62,7 @@ def opened(path: Path) -> Iterator[BufferedReader]:
         raise ObjectMissing(f"{path}: no such file") from error
     except OSError as error:
         raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
+
+
+def _open(name: str, flags: int) -> int:
+    return os.open(name, flags, OURS_ALONE)

@@ -7,13 +7,15 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from io import BufferedWriter
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from .digests import BLOCK_BYTES, Digest, lasting
 from .errors import ObjectDamaged
-from .files import opened, replacing
+from .files import making, opened, replacing
 from .header_json import Known, load, split
 
 DTYPES: dict[str, int] = {
@@ -27,10 +29,12 @@ DIMENSIONS_MAX = 64  # torch's own limit
 NAME_CHARACTERS_MAX = 1024
 METADATA_MAX = 256
 FILE_BYTES_MAX = 1 << 48
+FORMS_KEPT = 8  # texts of headers that were written: an update's and a checkpoint's of the models at work here
 
 Form = tuple[str, str, tuple[int, ...]]  # name, dtype, shape
 
 _LENGTH = struct.Struct("<Q")
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +146,15 @@ def write_file(
     """Write (name, dtype, shape, bytes) as a canonical file: equal contents give equal bytes.
 
     Canonical: wider items first and then by name, so that every tensor is aligned; metadata by key; compact
-    JSON, padded to 8 bytes. Written under a temporary name and renamed; the digest is made on the way.
+    JSON, padded to 8 bytes. Nobody may look at the file before this returns; the digest is made on the way.
 
     Raises:
         StorageUnavailable: the disk is full or refuses.
     """
     data = {name: held for name, *_, held in tensors}
     assert len(data) == len(tensors), "a name stands there twice"
-    return write_each(path, [tensor[:3] for tensor in tensors], data.__getitem__, metadata, digest)
+    with making(path) as file:
+        return _written(file, [tensor[:3] for tensor in tensors], data.__getitem__, metadata, digest)
 
 
 def write_each(
@@ -161,18 +166,29 @@ def write_each(
 ) -> Written:
     """As `write_file`, each tensor's bytes asked for by name when its turn comes: one at a time is held.
 
+    Written under a temporary name and renamed.
+
     Raises:
         StorageUnavailable: the disk is full or refuses. What `data` raises passes, and no file is left.
     """
-    ordered = canonical(tensors)
+    with replacing(path) as file:
+        return _written(file, tensors, data, metadata, digest)
+
+
+def _written(
+    file: BufferedWriter,
+    tensors: Sequence[Form],
+    data: Callable[[str], memoryview | bytes],
+    metadata: Mapping[str, str],
+    digest: Digest,
+) -> Written:
     hasher = digest()
     size = 0
-    with replacing(path) as file:
-        for buffer in _buffers(ordered, data, metadata):
-            for block in _blocks(buffer):
-                hasher.update(block)
-                file.write(block)
-                size += len(block)
+    for buffer in _buffers(canonical(tensors), data, metadata):
+        for block in _blocks(buffer):
+            hasher.update(block)
+            file.write(block)
+            size += len(block)
     return Written(size, hasher.hexdigest())
 
 
@@ -205,14 +221,24 @@ def _blocks(buffer: memoryview) -> Iterator[memoryview]:
 
 def header_bytes(ordered: Sequence[Form], metadata: Mapping[str, str]) -> bytes:
     """What comes before the data of a canonical file, for tensors in canonical order."""
-    fields: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    form = _form_text(tuple(ordered))
+    if metadata:
+        said = _compact({"__metadata__": dict(sorted(metadata.items()))})
+        form = f"{said[:-1]},{form[1:]}" if ordered else said
+    text = form.encode()
+    text += b" " * (-len(text) % 8)
+    return _LENGTH.pack(len(text)) + text
+
+
+@lru_cache(maxsize=FORMS_KEPT)
+def _form_text(ordered: tuple[Form, ...]) -> str:
+    """The header without its metadata: the same for every update of a model."""
+    fields: dict[str, Any] = {}
     end = 0
     for name, dtype, shape in ordered:
         start, end = end, end + prod(shape) * DTYPES[dtype]
         fields[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
-    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return _LENGTH.pack(len(text)) + text
+    return _compact(fields)
 
 
 def _metadata(value: Any, plain: bool) -> dict[str, str]:
