@@ -74,5 +74,9 @@ def _view(pages: torch.Tensor, data_start: int, spec: TensorSpec) -> torch.Tenso
 
 def bytes_of(tensor: torch.Tensor) -> memoryview:
     """A tensor's own memory where it is contiguous and on the CPU, else that of a copy."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
+    held = tensor.detach().cpu().contiguous()
+    if not held.numel():
+        return memoryview(b"")
+    if held.dtype is torch.bfloat16:  # numpy has none
+        held = held.view(torch.int16)
+    return held.numpy().data.cast("B")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..storage.torch_tensors import DTYPE_NAMES
 from .errors import BaseMismatch, TaskError, UnsupportedDtype
+
+LAYOUTS_KEPT = 4  # whose texts are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,14 @@ class Layout:
 
     def metadata(self) -> dict[str, str]:
         """`trainable` and `tied` as an update's metadata carry them."""
-        return {
-            "trainable": json.dumps(list(self.trainable)),
-            "tied": json.dumps(dict(sorted(self.tied.items()))),
-        }
+        trainable, tied = _texts(self.trainable, tuple(sorted(self.tied.items())))
+        return {"trainable": trainable, "tied": tied}
+
+
+@lru_cache(maxsize=LAYOUTS_KEPT)
+def _texts(trainable: tuple[str, ...], tied: tuple[tuple[str, str], ...]) -> tuple[str, str]:
+    """Written once: they are the same for all clients of a round."""
+    return json.dumps(list(trainable)), json.dumps(dict(tied))
 
 
 def shared_part(layout: Layout, local: frozenset[str]) -> Layout:

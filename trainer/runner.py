@@ -14,6 +14,7 @@ import numpy
 import torch
 
 from ..storage.digests import passing
+from ..storage.job import JobSpec
 from ..storage.rules import BESIDE, rule_name
 from ..storage.torch_tensors import map_file, save
 from .batches import length, split
@@ -44,6 +45,7 @@ class Runner:
         self._models: Kept[KeptModel] = Kept(MODELS_KEPT)
         self._bases: Kept[Mapping[str, torch.Tensor]] = Kept(BASES_KEPT)
         self._data = KeptData()
+        self._spoken: tuple[JobSpec | None, tuple[str, str]] = (None, ("", ""))
 
     def run(self, work: Work, keep_going: Callable[[], bool]) -> Trained | Evaluated:
         """Do the work. Raises what the task raises, and the room's errors."""
@@ -132,8 +134,7 @@ class Runner:
 
     def _shares(self, work: Work, task: Task, client: Client) -> Shares:
         spec = work.spec
-        options = json.dumps(spec.data, sort_keys=True)
-        key = (task.digest, client, options, spec.seed, spec.evaluate.share)
+        key = (task.digest, client, self._said(spec)[1], spec.seed, spec.evaluate.share)
 
         def made() -> Shares:
             seed_all(seed_of(spec.seed, "data", client=client.name), self._device)
@@ -144,8 +145,14 @@ class Runner:
         return self._data.get(key, made)
 
     def _model_key(self, work: Work, task: Task) -> Hashable:
-        params = json.dumps([work.spec.params, work.spec.data], sort_keys=True)
-        return (task.digest, params, work.spec.seed, work.spec.train.precision)
+        return (task.digest, self._said(work.spec)[0], work.spec.seed, work.spec.train.precision)
+
+    def _said(self, spec: JobSpec) -> tuple[str, str]:
+        """What the job gives to model() and to data(), and what to data() alone, as keys of what is kept."""
+        if self._spoken[0] is not spec:  # the works of a round share one
+            both, data = (json.dumps(part, sort_keys=True) for part in ([spec.params, spec.data], spec.data))
+            self._spoken = (spec, (both, data))
+        return self._spoken[1]
 
     def _built(self, work: Work, task: Task) -> KeptModel:
         """The model as the job's seed makes it, the same in every process: built on the CPU, then moved."""

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
@@ -15,6 +16,8 @@ from ..broker.messages import METRICS_MAX
 from ..storage.counting import family, no_such_metric
 from ..storage.job import EvaluateSpec
 from .task import Client, Task
+
+SIGNATURES_KEPT = 32  # of the functions of the tasks at hand
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -103,11 +106,17 @@ def _checked(task: Task, function: Callable[..., Any], what: str, dataset: Any) 
     return dataset  # type: ignore[no-any-return]
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
     try:
-        return list(inspect.signature(function).parameters.values())
+        return _signature(function)
     except (TypeError, ValueError):  # a callable from C may have no signature to read
-        return [inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)]
+        return (inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD),)
+
+
+@lru_cache(maxsize=SIGNATURES_KEPT)
+def _signature(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """Read once: a round's clients are all asked by one function."""
+    return tuple(inspect.signature(function).parameters.values())
 
 
 def _check_options(
