@@ -12,24 +12,22 @@ from ..storage.digests import has_digest
 from ..storage.documents import Entry, Manifest
 from ..storage.errors import ObjectDamaged
 from ..storage.job import JobSpec
-from ..storage.rules import BESIDE, rule_of
-from ..storage.tensors import FLOATING, Header, Written, read_header, shown
+from ..storage.rules import rule_of
+from ..storage.tensors import Header, Written, read_header
 from ..storage.torch_tensors import map_file, save
 from .combining import Robust, Updates
-from .fold import Fold, Incoming
+from .fold import Fold, Incoming, cores
 from .layout import Layout, read_layout
-from .merging import merge
 from .pieces import FileSource, Source
+from .ranges import TENSORS_AT_A_TIME, Held, Round, ranges, write
 from .squares import squares_of
 from .staleness import staleness, weight_of
-from .strategies import ema
-from .strategies.average import Average, Squares, Tensors
-from .strategies.counted import counted
-from .strategies.registry import accumulates_double, load, needs_squares, options_of
+from .stepping import Stepping, check_finite
+from .strategies.average import Tensors
+from .strategies.registry import accumulates_double, elementwise, needs_squares
 
-
-class NotFinite(ObjectDamaged):
-    """The updates were finite and the model that came of them is not: the server's step is too large."""
+ITEMS_AT_ONCE = 1 << 18  # of a model: a larger one goes range by range, so that beside its sum there is little
+RUN_BYTES = TENSORS_AT_A_TIME * 4 * ITEMS_AT_ONCE  # of `ranges`
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,13 @@ def write_checkpoint(
             squares = squares_of(updates, lambda piece: flat[piece.name][piece.start : piece.stop])
     else:
         averages = Robust(spec, manifest.round, gather(spec, manifest, FileSource(base_path), layout, opened)).all()
-    state, new = step(spec, manifest, start, averages, _state(spec, optimizer_path), squares)
+    stepping = Stepping(spec, manifest, start.layout, squares)
+    if elementwise(spec) and sum(map(torch.Tensor.numel, averages.values())) > ITEMS_AT_ONCE:
+        before, kept = FileSource(base_path), state_source(spec, optimizer_path)
+        round = Round(spec, before, start.layout, Held(averages), kept, stepping)
+        runs = ranges(start.layout, RUN_BYTES, double=accumulates_double(spec))
+        return write(round, runs, out, optimizer_out, ahead=cores())
+    state, new = stepping.step(start.tensors, averages, _state(spec, optimizer_path))
     check_finite(new)
     written_state = None
     if state:
@@ -176,63 +180,18 @@ def checked(entry: Entry, path: Path, examined: Collection[str]) -> Path:
     return path
 
 
-@torch.no_grad()
-def step(
-    spec: JobSpec,
-    manifest: Manifest,
-    start: Start,
-    averages: Tensors,
-    state: Tensors | None,
-    squares: Squares | None = None,
-) -> tuple[Tensors, Tensors]:
-    """The strategy's state after the round, and every tensor of the new model in the model's own dtype.
-
-    Args:
-        start: the model before, or a range of it.
-        averages: of the same tensors; used up.
-        state: the strategy's, of the same parameters; None where it starts.
-        squares: of the whole model, for a strategy that needs them.
-    """
-    merge(spec, manifest, averages, start.tensors, start.layout.trainable)
-    strategy, options = load(spec), options_of(spec, manifest.round)
-    trained = {name: averages.pop(name) for name in sorted(start.layout.trainable & averages.keys())}
-    beside = {
-        group: {name: averages.pop(f"{BESIDE}{group}/{name}") for name in trained} for group in rule_of(spec).sends
-    }
-    weights = {name: start.tensors[name].to(value.dtype) for name, value in trained.items()}
-    state, mean = ema.take_out(state)
-    if state is None:
-        state = strategy.init(weights, options)
-    of = tuple(counted(spec, entry) for entry in manifest.entries)
-    average = Average(spec.update, trained, beside, of, len(spec.client_names), squares)
-    state, new = strategy.apply(state, weights, average, options, manifest.round)
-    state = state | ema.after_round(spec, mean, weights, new, trained.keys())
-    new = new | {name: _carried(spec, start, name, value) for name, value in averages.items()}
-    new = new | {name: start.tensors[name] for name in start.layout.local & start.tensors.keys()}
-    return state, {name: tensor.detach().to(start.tensors[name].dtype) for name, tensor in new.items()}
-
-
-def _carried(spec: JobSpec, start: Start, name: str, value: torch.Tensor) -> torch.Tensor:
-    """What is not trained: averages of floating tensors, the first client's integers; never stepped."""
-    if spec.update == "delta" and start.layout.tensors[name].dtype in FLOATING:
-        return value.add_(start.tensors[name])
-    return value
-
-
 def _state(spec: JobSpec, path: Path | None) -> Tensors | None:
     header = state_header(spec, path)
     return map_file(path, header) if path is not None and header is not None else None
+
+
+def state_source(spec: JobSpec, path: Path | None) -> Source | None:
+    """The strategy's state to read parts of, as `state_header` has it."""
+    header = state_header(spec, path)
+    return FileSource(path, header) if path is not None and header is not None else None
 
 
 def state_header(spec: JobSpec, path: Path | None) -> Header | None:
     """Of the strategy's state; None where it starts: in round 1, or in a fork that changed the strategy."""
     header = None if path is None else read_header(path)
     return header if header is not None and header.metadata.get("strategy") == spec.strategy.name else None
-
-
-def check_finite(new: Tensors) -> None:
-    for name, tensor in new.items():
-        if tensor.is_floating_point() and tensor.numel():
-            least, most = torch.aminmax(tensor)
-            if not (torch.isfinite(least) and torch.isfinite(most)):
-                raise NotFinite(f"the averaged model is not finite: tensor {shown(name)}; lower the server's rate")

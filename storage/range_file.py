@@ -8,9 +8,9 @@ from math import prod
 from pathlib import Path
 from types import TracebackType
 
-from .digests import digest_file
+from .digests import BLOCK_BYTES, lasting
 from .errors import StorageUnavailable
-from .files import replacing
+from .files import opened, replacing
 from .tensors import DTYPES, Form, Written, canonical, header_bytes
 
 
@@ -29,6 +29,9 @@ class RangeFile:
         for name, dtype, shape in ordered:
             self._places[name] = self._size, DTYPES[dtype]
             self._size += prod(shape) * DTYPES[dtype]
+        self._hasher = lasting()
+        self._hasher.update(self._header)
+        self._digested = len(self._header)  # bytes from the file's beginning that went through the hasher
         self._path = path
         self._replacing = replacing(path)
 
@@ -46,14 +49,27 @@ class RangeFile:
     def write(self, name: str, first: int, data: memoryview) -> None:
         """Write bytes of items from the `first` one on. Raises StorageUnavailable: the disk is full or refuses."""
         start, item_bytes = self._places[name]
-        at, left = start + first * item_bytes, data.cast("B") if data else data
+        at, whole = start + first * item_bytes, data.cast("B") if data else data
+        for begin in range(0, len(whole), BLOCK_BYTES):
+            block = whole[begin : begin + BLOCK_BYTES]
+            if at + begin == self._digested:
+                self._hasher.update(block)
+                self._digested += len(block)
+            self._put(block, at + begin)
+
+    def written(self) -> Written:
+        """Size and digest, once the file has its name. What was not written in the file's order is read again."""
+        with opened(self._path) as file:
+            file.seek(self._digested)
+            buffer = memoryview(bytearray(BLOCK_BYTES))
+            while count := file.readinto(buffer):
+                self._hasher.update(buffer[:count])
+        return Written(self._size, self._hasher.hexdigest())
+
+    def _put(self, left: memoryview, at: int) -> None:
         while left:
             try:
                 count = os.pwrite(self._file.fileno(), left, at)
             except OSError as error:
                 raise StorageUnavailable(f"{self._path}: {error.strerror or error}") from error
             left, at = left[count:], at + count
-
-    def written(self) -> Written:
-        """Size and digest, once the file has its name; reads it."""
-        return Written(self._path.stat().st_size, digest_file(self._path))

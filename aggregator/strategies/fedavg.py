@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from .average import Average, Options, Tensors
 
+replaces = True  # of averaged weights: what `apply` is then given as the weights before is not looked at
+
 
 def init(weights: Tensors, options: Options) -> Tensors:
     """No state."""

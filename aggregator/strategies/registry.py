@@ -53,6 +53,12 @@ def elementwise(spec: JobSpec) -> bool:
     return name in ELEMENTWISE or name in TORCH or bool(getattr(load(spec), "elementwise", False))
 
 
+def looks_back(spec: JobSpec) -> bool:
+    """Whether the step needs the model before the round: not where the average of weights is the next model."""
+    replaces = spec.update == "weights" and bool(getattr(load(spec), "replaces", False))
+    return not replaces or bool(spec.strategy.options.get("ema"))
+
+
 def needs_squares(spec: JobSpec) -> bool:
     """Whether the strategy wants the norms of updates, which takes a further pass over them when the round closes."""
     return bool(getattr(load(spec), "needs_squares", False))

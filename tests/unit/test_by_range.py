@@ -12,11 +12,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from warren.aggregator import by_range, combining
-from warren.aggregator.by_range import ranges, write_ranges
-from warren.aggregator.checkpoint import NotFinite, write_checkpoint
+from warren.aggregator import checkpoint, combining, ranges
+from warren.aggregator.by_range import write_ranges
+from warren.aggregator.checkpoint import write_checkpoint
 from warren.aggregator.layout import read_layout
 from warren.aggregator.pieces import FileSource
+from warren.aggregator.stepping import NotFinite
 from warren.aggregator.strategies.options import ELEMENTWISE, STRATEGIES, TORCH
 from warren.storage.documents import Entry, Manifest
 from warren.storage.job import JobSpec, make_spec
@@ -100,12 +101,22 @@ class Rounds:
         opened = lambda entry: FileSource(self.paths[entry.client])  # noqa: E731
         return write_ranges(job, manifest, base, state, opened, out, state_out, bytes_max)
 
+    def held(self, job: JobSpec, number: int, base: Path, state: Path | None, bytes_max: int) -> tuple[Any, Any]:
+        """The sum whole in memory, and the step from it range by range."""
+        manifest = Manifest(job="j", round=number, entries=tuple(self.entries))
+        out, state_out = self.folder / f"held{number}", self.folder / f"held{number}.state"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checkpoint, "ITEMS_AT_ONCE", 0)
+            patch.setattr(checkpoint, "RUN_BYTES", bytes_max)
+            return write_checkpoint(job, manifest, base, state, lambda e: self.paths[e.client], None, out, state_out)
+
     def agree(self, job: JobSpec, bytes_max: int = 1) -> None:
-        """Two rounds, the second from the first's model and state, both ways."""
+        """Two rounds, the second from the first's model and state, all ways."""
         base, state = self.base, None
         for number in (1, 2):
             whole = self.whole(job, number, base, state)
             assert self.ranged(job, number, base, state, bytes_max) == whole, f"round {number}"
+            assert self.held(job, number, base, state, bytes_max) == whole, f"round {number}"
             base = self.folder / f"whole{number}"
             state = self.folder / f"whole{number}.state" if whole[1] else None
 
@@ -118,7 +129,7 @@ def rounds(tmp_path: Path) -> Rounds:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges of 256 items and blocks that fit into them."""
-    for module in (by_range, combining):
+    for module in (ranges, combining):
         monkeypatch.setattr(module, "BLOCK_ITEMS_MAX", 256)
 
 
@@ -153,6 +164,11 @@ def test_robust_reducers_too(rounds: Rounds, small: None, reducer: dict[str, Any
     rounds.agree(spec("weights", "fedadam", reducer))
 
 
+def test_a_range_may_hold_nothing_that_is_trained(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "BLOCK_ITEMS_MAX", 4)  # torch's optimizers take no empty list
+    rounds.agree(spec("weights", "adam", lr=0.5))
+
+
 @given(bytes_max=st.integers(1, 200_000))
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_size_of_range_gives_the_same_bytes(rounds: Rounds, small: None, bytes_max: int) -> None:
@@ -169,8 +185,8 @@ def test_the_first_checkpoint_is_copied_to_the_same_bytes(rounds: Rounds) -> Non
 def test_ranges_hold_every_item_once_and_never_a_tensor_twice(rounds: Rounds, bytes_max: int, most: int) -> None:
     layout = read_layout(read_header(rounds.base), checkpoint=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(by_range, "BLOCK_ITEMS_MAX", most)
-        runs = list(ranges(layout, bytes_max))
+        patch.setattr(ranges, "BLOCK_ITEMS_MAX", most)
+        runs = list(ranges.ranges(layout, bytes_max))
     for run in runs:
         assert len({piece.name for piece in run}) == len(run)
     for name, (_, shape) in SHAPES.items():
@@ -186,6 +202,13 @@ def test_a_model_that_is_not_finite_leaves_no_file(rounds: Rounds) -> None:
         rounds.ranged(spec("gradients", "sgd", lr=1e38, weight_decay=1e5), 1, rounds.base, None)
     assert not (rounds.folder / "ranged1").exists()
     assert not (rounds.folder / "ranged1.state").exists()
+
+
+def test_nor_does_one_whose_sum_lies_in_memory(rounds: Rounds) -> None:
+    with pytest.raises(NotFinite):
+        rounds.held(spec("gradients", "sgd", lr=1e38, weight_decay=1e5), 1, rounds.base, None, 1)
+    assert not (rounds.folder / "held1").exists()
+    assert not (rounds.folder / "held1.state").exists()
 
 
 def test_a_file_written_in_any_order_has_the_canonical_bytes(tmp_path: Path) -> None:

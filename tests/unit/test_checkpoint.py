@@ -11,8 +11,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from warren.aggregator.checkpoint import NotFinite, fold_for, read_start, write_checkpoint
+from warren.aggregator.checkpoint import fold_for, read_start, write_checkpoint
 from warren.aggregator.fold import Incoming
+from warren.aggregator.stepping import NotFinite
 from warren.storage.digests import digest_file
 from warren.storage.documents import Entry, Manifest
 from warren.storage.errors import ObjectDamaged, ObjectMissing

@@ -9,7 +9,7 @@ import pytest
 import torch
 from made.limited import LIMITS, job_on
 
-from warren.aggregator import averaging, by_range, combining
+from warren.aggregator import averaging, combining, ranges
 from warren.aggregator.pieces import FileSource, Piece, read_piece
 from warren.aggregator.remote import CHUNK_BYTES_MIN, RemoteSource
 from warren.storage.digests import digest_file
@@ -25,7 +25,7 @@ SAID = {"trainable": '["a"]', "tied": "{}"}
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges of 256 items and blocks that fit into them."""
-    for module in (by_range, combining):
+    for module in (ranges, combining):
         monkeypatch.setattr(module, "BLOCK_ITEMS_MAX", 256)
 
 
