@@ -15,8 +15,9 @@ LOAD), SCAN and UNLINK are an aggregator's. All may be wiped at any moment.
 from __future__ import annotations
 
 import json
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -28,6 +29,7 @@ from .redis_link import connect as connect
 
 PRESENCES_MAX = 20_000  # of a kind; further ones are not shown
 PRESENCE_BYTES_MAX = 16_384  # of one; its author decides its size
+TIME_KEPT_SECONDS = 1.0  # that our own clock carries on Redis': a round reads it some sixteen times
 DRAIN_KEPT_SECONDS = 86_400
 DEADLINE_KEPT_SECONDS = 7 * 86_400  # after the last one of a round; a job paused for longer starts them again
 
@@ -74,7 +76,10 @@ return redis.call('HGET', KEYS[1], ARGV[1])
 class RedisLedger:
     """`storage.ports.Ledger` on one Redis. Any thread may call any verb."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is asked yet. `clock`: seconds, for the moments between two looks at Redis' own."""
+        self._clock = clock
+        self._seen = (0.0, -TIME_KEPT_SECONDS)  # Redis' seconds, and ours as they came
         self._link = RedisLink(client)
         self._acquire = client.register_script(_ACQUIRE)
         self._renew = client.register_script(_RENEW)
@@ -82,8 +87,14 @@ class RedisLedger:
         self._start_deadline = client.register_script(_START_DEADLINE)
 
     def now(self) -> float:
-        seconds, microseconds = self._link.command("TIME")
-        return _seconds(seconds, microseconds)
+        time_there, seen_at = self._seen
+        since = self._clock() - seen_at
+        return time_there + since if since < TIME_KEPT_SECONDS else self._see(self._link.command("TIME"))
+
+    def _see(self, answer: Sequence[Any]) -> float:
+        """Redis' time, as it came just now: what is reckoned from it lags by the answer's way, and is never early."""
+        self._seen = (_seconds(*answer), self._clock())
+        return self._seen[0]
 
     def acquire(self, job: str, nonce: str, seconds: float) -> bool:
         return bool(self._run(self._acquire, [_lease(job)], [nonce, _milliseconds(seconds)]))
@@ -91,9 +102,9 @@ class RedisLedger:
     def renew(self, jobs: Sequence[str], nonce: str, seconds: float) -> Pulse:
         keys = ["warren:epoch", *map(_lease, jobs)]
         arguments = [nonce, _milliseconds(seconds), uuid.uuid4().hex]
-        time, epoch, held = self._run(self._renew, keys, arguments)
+        time_there, epoch, held = self._run(self._renew, keys, arguments)
         ours = frozenset(job for job, flag in zip(jobs, held, strict=True) if flag)
-        return Pulse(_seconds(*time), _text(epoch), ours)
+        return Pulse(self._see(time_there), _text(epoch), ours)
 
     def release(self, job: str, nonce: str) -> None:
         self._run(self._release, [_lease(job)], [nonce])

@@ -33,7 +33,10 @@ class Ledger(Protocol):
     """
 
     def now(self) -> float:
-        """The ledger's clock, in seconds: the only clock that deadlines are compared with."""
+        """The ledger's clock, in seconds: the only clock that deadlines are compared with.
+
+        It may be carried on by a clock of ours for about a second, and then lags by the way of an answer: never early.
+        """
         ...
 
     def acquire(self, job: str, nonce: str, seconds: float) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from warren.links import redis_link
 from warren.storage.errors import StorageRefused, StorageUnavailable
-from warren.storage.ledger import PRESENCE_BYTES_MAX, RedisLedger, connect
+from warren.storage.ledger import PRESENCE_BYTES_MAX, TIME_KEPT_SECONDS, RedisLedger, connect
 from warren.storage.ports import Presence
 
 LONG = 3600.0  # seconds: does not end within a test
@@ -44,6 +44,23 @@ def test_of_many_threads_one_gets_the_lease(embedded: tuple[fakeredis.FakeServer
     for thread in threads:
         thread.join(PATIENCE)
     assert won == [embedded[1].holder("job")]
+
+
+def test_redis_time_is_carried_on_for_a_second_and_then_asked_for_again(redis_url: str) -> None:
+    ours = [100.0]
+    ledger, there = RedisLedger(connect(redis_url), lambda: ours[0]), connect(redis_url)
+
+    def asked() -> int:
+        return int(there.info("commandstats").get("cmdstat_time", {"calls": 0})["calls"])
+
+    before, first = asked(), ledger.now()
+    ours[0] += 0.5
+    assert ledger.now() == pytest.approx(first + 0.5)
+    assert asked() == before + 1
+    ours[0] += TIME_KEPT_SECONDS
+    assert abs(ledger.now() - first) < PATIENCE  # Redis' own, on which ours has no part
+    assert asked() == before + 2
+    there.close()
 
 
 @pytest.mark.parametrize(
