@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -16,12 +17,12 @@ from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
 from ..storage.rules import kept_at_site
-from ..storage.tensors import Header, read_header
+from ..storage.tensors import Header, Written, read_header
 from .by_range import needs_ranges, write_ranges
 from .checkpoint import checked, fold_for, write_checkpoint
-from .desk import Desk
+from .desk import Desk, Made
 from .fold import GROUP_MAX, Incoming
-from .intake import Examined, examine, examine_packed, max_bytes
+from .intake import Examined, entry_of, examine, examine_packed, max_bytes
 from .layout import read_layout
 from .pieces import FileSource, Source
 from .ports import UpdateRejected
@@ -32,6 +33,7 @@ from .strategies.registry import elementwise, needs_squares
 from .unpacking import packed, plain_path, update_file
 
 READ_BYTES = 1 << 30  # of updates that lie in the store alone and are read in parts, where no limit says less
+CHECKPOINT_OUT, OPTIMIZER_OUT = "checkpoint.out", "optimizer.out"  # made, and on their way to the store
 CONTENT_TYPE = "application/vnd.safetensors"  # none that a store would try to compress
 
 log = logging.getLogger("warren.aggregator")
@@ -91,19 +93,7 @@ class Averaging:
         else:
             with self._lock:
                 desk.examined.add(found.digest)
-        return Entry(
-            client=name.client,
-            source=name.source,
-            attempt=name.attempt,
-            digest=found.digest,
-            size=found.size,
-            examples=found.examples,
-            metrics=found.metrics,
-            facts=found.facts,
-            terms=found.terms,
-            state=found.state,
-            state_bytes=found.state_bytes,
-        )
+        return entry_of(name, found)
 
     def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
         """Take an update into the sum as soon as all before it in the order are there, several in one pass."""
@@ -121,41 +111,21 @@ class Averaging:
         if ready - desk.folded >= GROUP_MAX:
             self._fold_ahead(desk, spec, round_number, order[desk.folded : ready])
 
+    def prepare(self, spec: JobSpec, manifest: Manifest) -> None:
+        """Make the checkpoint's bytes, which is all of `write` that needs no manifest in the store."""
+        desk = self._desk(spec.job)
+        with suppress(StorageError):  # `write` meets it again, where it is said and mended
+            desk.made = Made(manifest, *self._make(desk, spec, manifest))
+
     def write(self, spec: JobSpec, manifest: Manifest) -> None:
         """Make the checkpoint's bytes, and create it: the optimizer's state first, as a checkpoint implies it."""
         desk, round_number = self._desk(spec.job), manifest.round
-        state_key = keys.optimizer(spec.job, round_number)
-        state_is_ours = False
-        out, optimizer_out = desk.spool.own("checkpoint.out"), desk.spool.own("optimizer.out")
-        base = desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX) if round_number else None
-        optimizer = self._optimizer(desk, spec, round_number - 1) if round_number else None
-        if self._memory_limit is not None and self._limited(spec, self._model(desk, spec, manifest, base)):
-            written, state = write_ranges(
-                spec,
-                manifest,
-                base,
-                optimizer,
-                lambda entry: self._open(desk, spec, manifest, entry),
-                out,
-                optimizer_out,
-                self._memory_limit,
-            )
-        else:
-            if base is not None and desk.fold is None and spec.reducer.name == "average":
-                # else each round that folds nothing ahead would fault in a fresh one
-                desk.fold = fold_for(spec, read_layout(read_header(base), checkpoint=True))
-            written, state = write_checkpoint(
-                spec,
-                manifest,
-                base,
-                optimizer,
-                lambda entry: self._update(desk, spec, round_number, manifest.round_of(entry), entry),
-                desk.fold,
-                out,
-                optimizer_out,
-                examined=desk.examined,
-                open_update=lambda entry: self._open(desk, spec, manifest, entry),
-            )
+        made, desk.made = desk.made, None
+        if made is None or made.manifest is not manifest:
+            made = Made(manifest, *self._make(desk, spec, manifest))
+        written, state = made.checkpoint, made.optimizer
+        out, optimizer_out = desk.spool.own(CHECKPOINT_OUT), desk.spool.own(OPTIMIZER_OUT)
+        state_key, state_is_ours = keys.optimizer(spec.job, round_number), False
         if state is not None:
             state_is_ours = self._store.create(state_key, optimizer_out, content_type=CONTENT_TYPE, given=True)
         key = keys.checkpoint(spec.job, round_number)
@@ -169,6 +139,39 @@ class Averaging:
         if state is not None and state_is_ours:
             desk.bases[state_key] = Base(key=state_key, digest=state.digest, size=state.size)
             desk.spool.adopt(state_key, optimizer_out)
+
+    def _make(self, desk: Desk, spec: JobSpec, manifest: Manifest) -> tuple[Written, Written | None]:
+        """The files of the checkpoint and, where the strategy keeps state, of that."""
+        round_number = manifest.round
+        out, optimizer_out = desk.spool.own(CHECKPOINT_OUT), desk.spool.own(OPTIMIZER_OUT)
+        base = desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX) if round_number else None
+        optimizer = self._optimizer(desk, spec, round_number - 1) if round_number else None
+        if self._memory_limit is not None and self._limited(spec, self._model(desk, spec, manifest, base)):
+            return write_ranges(
+                spec,
+                manifest,
+                base,
+                optimizer,
+                lambda entry: self._open(desk, spec, manifest, entry),
+                out,
+                optimizer_out,
+                self._memory_limit,
+            )
+        if base is not None and desk.fold is None and spec.reducer.name == "average":
+            # else each round that folds nothing ahead would fault in a fresh one
+            desk.fold = fold_for(spec, read_layout(read_header(base), checkpoint=True))
+        return write_checkpoint(
+            spec,
+            manifest,
+            base,
+            optimizer,
+            lambda entry: self._update(desk, spec, round_number, manifest.round_of(entry), entry),
+            desk.fold,
+            out,
+            optimizer_out,
+            examined=desk.examined,
+            open_update=lambda entry: self._open(desk, spec, manifest, entry),
+        )
 
     def copy(self, key: str, to: str, *, tag: str | None, metadata: Mapping[str, str]) -> bool:
         """Copy an object through a file."""

@@ -9,7 +9,7 @@ from ..broker.messages import SET_ASIDE_MAX, RoundJob, encode
 from ..broker.ports import Outgoing
 from ..broker.topology import rounds_queue
 from ..storage.documents import Base, Control, Entry, Manifest, Plan
-from ..storage.errors import ObjectDamaged, ObjectMissing
+from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError
 from ..storage.job import JobSpec
 from .account import account_for, round_to_ms
 from .client_states import ClientStates
@@ -134,8 +134,18 @@ class Carrier:
         seconds = self._patiently(self._house.ledger.now) - self._started
         entries = tuple(self._timed(self._receipts.entries[client]) for client in effect.clients)
         mine = account_for(self._house, self._spec, self.plan, round, entries, effect.reason, seconds)
-        self.manifest = self._patiently(self._record.freeze, mine)
+        self.manifest = self._frozen(mine)
         return [Frozen(tuple(entry.client for entry in self.manifest.entries))]
+
+    def _frozen(self, mine: Manifest) -> Manifest:
+        """The manifest that stands. Meanwhile the checkpoint is made that follows from ours."""
+        self._patiently.check()
+        begun = self._house.begin(lambda: self._record.freeze(mine))
+        self._house.numbers.prepare(self._spec, mine)
+        try:
+            return begun()
+        except StorageError:
+            return self._patiently(self._record.freeze, mine)
 
     def _timed(self, entry: Entry) -> Entry:
         """With its round-trip, where that was measured: the next round's work follows from it."""

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..storage.documents import Base, Entry
-from ..storage.tensors import Header
+from ..storage.documents import Base, Entry, Manifest
+from ..storage.tensors import Header, Written
 from .fold import Fold
 from .spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A checkpoint's bytes that lie here in files, and the manifest that they follow from."""
+
+    manifest: Manifest
+    checkpoint: Written
+    optimizer: Written | None
 
 
 @dataclass(slots=True)
@@ -23,4 +32,5 @@ class Desk:
     fold: Fold | None = None
     folded: int = 0  # how many of the order are in the sum
     stateless: int | None = None  # the last round, where we wrote its checkpoint and its strategy kept nothing
+    made: Made | None = None  # by `prepare`
     ahead: bool | None = None  # whether this round's updates are folded as they come; None: not asked yet

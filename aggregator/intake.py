@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ..broker.messages import METRICS_MAX
 from ..storage.digests import DIGEST_PATTERN, digest_file, kind_of
+from ..storage.documents import Entry
 from ..storage.errors import ObjectDamaged
 from ..storage.header_json import Known
 from ..storage.job import JobSpec
@@ -46,6 +47,23 @@ class Examined:
     terms: dict[str, float]
     state: str | None = None  # the digest of what the client keeps if this counts
     state_bytes: int = 0
+
+
+def entry_of(name: UpdateName, found: Examined) -> Entry:
+    """What a manifest says of an update that counts."""
+    return Entry(
+        client=name.client,
+        source=name.source,
+        attempt=name.attempt,
+        digest=found.digest,
+        size=found.size,
+        examples=found.examples,
+        metrics=found.metrics,
+        facts=found.facts,
+        terms=found.terms,
+        state=found.state,
+        state_bytes=found.state_bytes,
+    )
 
 
 def max_bytes(base: Header | None, spec: JobSpec) -> int:

@@ -61,6 +61,10 @@ class Numbers(Protocol):
         """This update counts; fold ahead if all before it in the order are in. Only makes `write` quicker."""
         ...
 
+    def prepare(self, spec: JobSpec, manifest: Manifest) -> None:
+        """This manifest may stand soon; nothing leaves this process. Only makes `write` quicker, of this very one."""
+        ...
+
     def write(self, spec: JobSpec, manifest: Manifest) -> None:
         """Create the checkpoint (before it, the optimizer's state) that the manifest implies; repeatable by anyone.
 

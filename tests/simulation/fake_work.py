@@ -67,6 +67,9 @@ class FakeNumbers:
     def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
         pass
 
+    def prepare(self, spec: JobSpec, manifest: Manifest) -> None:
+        pass
+
     def write(self, spec: JobSpec, manifest: Manifest) -> None:
         job, number = manifest.job, manifest.round
         base = None if manifest.base is None else self.store.read(manifest.base.key)
