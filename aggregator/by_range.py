@@ -14,7 +14,7 @@ from ..storage.rules import BESIDE, rule_of
 from ..storage.tensors import FLOATING, Header, Written
 from .checkpoint import gather, state_source
 from .combining import Robust, Updates
-from .fold import exact, fold, pool
+from .fold import exact, fold
 from .holding import states_of
 from .layout import read_layout
 from .pieces import FileSource, Piece, Source, items_of, read_piece
@@ -23,6 +23,7 @@ from .squares import squares_of
 from .staleness import staleness, weight_of
 from .stepping import Stepping
 from .strategies.registry import accumulates_double, needs_squares
+from .threads import pool
 
 PART_ITEMS = 1 << 18  # of what one thread folds at a time
 

@@ -16,7 +16,7 @@ from ..storage.rules import rule_of
 from ..storage.tensors import Header, Written, read_header
 from ..storage.torch_tensors import map_file, save
 from .combining import Robust, Updates
-from .fold import Fold, Incoming, cores
+from .fold import Fold, Incoming
 from .layout import Layout, read_layout
 from .pieces import FileSource, Source
 from .ranges import TENSORS_AT_A_TIME, Held, Round, ranges, write
@@ -25,6 +25,7 @@ from .staleness import staleness, weight_of
 from .stepping import Stepping, check_finite
 from .strategies.average import Tensors
 from .strategies.registry import accumulates_double, elementwise, needs_squares
+from .threads import cores
 
 ITEMS_AT_ONCE = 1 << 18  # of a model: a larger one goes range by range, so that beside its sum there is little
 RUN_BYTES = TENSORS_AT_A_TIME * 4 * ITEMS_AT_ONCE  # of `ranges`

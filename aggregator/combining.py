@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from ..storage.job import JobSpec
 from ..storage.tensors import FLOATING, TensorSpec
-from .fold import cores, pool
 from .layout import Layout
 from .pieces import Piece, Source, read_piece, whole
 from .reducers import coordinates
 from .reducers.choosing import ByCoordinate, Linear, Recipe, choose
 from .reducers.options import compares
+from .threads import cores, pool
 
 BLOCK_BYTES = 4 << 20  # of one block of all updates in float64: about what a core's caches hold
 BLOCK_ITEMS_MAX = 1 << 16

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import mmap
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -15,19 +12,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..storage.pages import let_go, map_pages
+from ..storage.files import reading
 from ..storage.rules import BESIDE
 from ..storage.tensors import DTYPES, FLOATING, Header, TensorSpec, read_header
-from ..storage.torch_tensors import TORCH_DTYPES, map_file
+from ..storage.torch_tensors import map_file
 from .layout import Layout
+from .pieces import items_of
+from .runs import BLOCK_ITEMS, Run, Sum, continues, reads, window_items, windows
+from .threads import pool
 
-BLOCK_ITEMS = 1 << 18  # 1 MiB of the total: stays in cache while several updates pass over it
 GROUP_MAX = 8  # updates of one pass
-WINDOW_BYTES = 4 << 20  # of each file, read by one thread at a time and then unmapped: updates stay out of our memory
-THREADS_MAX = 8  # memory is the limit, not cores
 
 Tensors = dict[str, torch.Tensor]
-Sum = tuple[torch.dtype, bool]  # what adds up as one: its dtype, and whether every update counts alike
 
 
 def fold(
@@ -53,17 +49,32 @@ def fold(
     in one pass, clearing it before and dividing it after. Smaller blocks gain nothing, not even without
     Python's share of each call (by TorchScript, on 2 cores): what is left is reading the updates.
     """
+    # With one update no block is gone over twice, and each call costs a turn at Python's lock.
+    size = BLOCK_ITEMS if len(updates) > 1 else max(1, len(total))
+    parts = [torch.split(update, size) for update in updates]
+    _fold_blocks(total, size, lambda one, number: parts[one][number], weights, clear=clear, divisor=divisor)
+
+
+def _fold_blocks(
+    total: torch.Tensor,
+    size: int,
+    part: Callable[[int, int], torch.Tensor],
+    weights: Sequence[float],
+    *,
+    clear: bool,
+    divisor: float | None,
+) -> None:
+    """As `fold`; `part(one, number)` gives the items of an update that go to this block, used before the next is."""
     scratch: torch.Tensor | None = None
-    blocks = [torch.split(whole, BLOCK_ITEMS) for whole in (total, *updates)]
-    for block, *parts in zip(*blocks, strict=True):
+    for number, block in enumerate(torch.split(total, size)):
         if clear:
             block.zero_()
-        for part, weight in zip(parts, weights, strict=True):
-            same = part
-            if part.dtype != total.dtype:
+        for one, weight in enumerate(weights):
+            same = part(one, number)
+            if same.dtype != total.dtype:
                 # add_ of two dtypes converts item by item: 8 times slower than a copy that converts, then an add
                 scratch = torch.empty_like(block) if scratch is None else scratch
-                same = scratch[: len(part)].copy_(part)
+                same = scratch[: len(same)].copy_(same)
             block.add_(same, alpha=weight)
         if divisor is not None:
             block.div_(divisor)
@@ -77,17 +88,6 @@ class Incoming:
     attempt: str
     path: Path
     weight: float  # above 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Tensors that lie side by side both in a file and in the total: folded as one."""
-
-    total: Sum
-    dtype: str
-    at: int  # first item in the total
-    start: int  # first byte in the data section
-    items: int
 
 
 class Fold:
@@ -106,7 +106,7 @@ class Fold:
             dtype = torch.float64 if double or spec.dtype == "F64" else torch.float32
             total = (dtype, spec.name.startswith(BESIDE))
             self._places[spec.name] = (spec, total, sizes.get(total, 0))
-            sizes[total] = sizes.get(total, 0) + _items(spec)
+            sizes[total] = sizes.get(total, 0) + items_of(spec)
         # Not cleared here, nor by `reset`: the first updates do it, block by block.
         self._totals = {total: torch.empty(size, dtype=total[0]) for total, size in sizes.items()}
         self._weights = dict.fromkeys(sizes, 0.0)
@@ -163,7 +163,7 @@ class Fold:
                 self._divide()
             self._spent = True
         averages = {
-            name: self._totals[key][at : at + _items(spec)].view(spec.shape)
+            name: self._totals[key][at : at + items_of(spec)].view(spec.shape)
             for name, (spec, key, at) in self._places.items()
         }
         return averages | self._integers
@@ -188,52 +188,41 @@ class Fold:
             self.reset()
             raise
 
-    def _pass(self, group: Sequence[Incoming], headers: Sequence[Header], runs: Sequence[_Run], *, last: bool) -> None:
+    def _pass(self, group: Sequence[Incoming], headers: Sequence[Header], runs: Sequence[Run], *, last: bool) -> None:
         """Fold updates whose tensors lie alike, all of the sum once; divide it where they are the last."""
         assert sum(run.items for run in runs) == sum(map(len, self._totals.values())), "an update lacks a tensor"
-        files = [map_pages(update.path, header.size) for update, header in zip(group, headers, strict=True)]
-        starts = [header.data_start for header in headers]
         clear = not self._folded
         for key in self._weights:
             for update in group:
                 self._weights[key] += _counts(update, key)
 
-        def window(run: _Run) -> None:
-            weights = [_counts(update, run.total) for update in group]
-            places = [start + run.start for start in starts]
-            parts = [_part(file, place, run.items, run.dtype) for file, place in zip(files, places, strict=True)]
-            total = self._totals[run.total][run.at : run.at + run.items]
-            fold(total, parts, weights, clear=clear, divisor=self._weights[run.total] if last else None)
-            del parts
-            for file, place in zip(files, places, strict=True):
-                let_go(file, place, run.items * DTYPES[run.dtype])
+        with ExitStack() as stack:
+            files = [stack.enter_context(reading(update.path)) for update in group]
 
-        windows = [part for run in runs for part in _windows(run)]
-        for _ in pool().map(window, windows):
-            pass
+            def window(run: Run) -> None:
+                weights = [_counts(update, run.total) for update in group]
+                places = [header.data_start + run.start for header in headers]
+                total = self._totals[run.total][run.at : run.at + run.items]
+                read = reads(files, places, run, BLOCK_ITEMS)
+                divisor = self._weights[run.total] if last else None
+                _fold_blocks(total, BLOCK_ITEMS, read, weights, clear=clear, divisor=divisor)
+
+            for _ in pool().map(window, [part for run in runs for part in windows(run)]):
+                pass
         self._folded += [(update.client, update.attempt) for update in group]
 
-    def _runs(self, header: Header) -> list[_Run]:
-        runs: list[_Run] = []
+    def _runs(self, header: Header) -> list[Run]:
+        runs: list[Run] = []
         for spec in header.tensors.values():
             if spec.dtype not in FLOATING or spec.start == spec.end:
                 continue
             _, total, at = self._places[spec.name]
             last = runs[-1] if runs else None
-            if last and _continues(last, spec, total, at):
-                runs[-1] = _Run(total, last.dtype, last.at, last.start, last.items + _items(spec))
+            if last and continues(last, spec, total, at):
+                runs[-1] = Run(total, last.dtype, last.at, last.start, last.items + items_of(spec))
             else:
-                runs.append(_Run(total, spec.dtype, at, spec.start, _items(spec)))
+                runs.append(Run(total, spec.dtype, at, spec.start, items_of(spec)))
         return runs
-
-
-def _continues(run: _Run, spec: TensorSpec, total: Sum, at: int) -> bool:
-    return (run.total, run.dtype, run.at + run.items, run.start + run.items * DTYPES[run.dtype]) == (
-        total,
-        spec.dtype,
-        at,
-        spec.start,
-    )
 
 
 def _groups(updates: Iterable[Incoming]) -> Iterator[list[Incoming]]:
@@ -242,47 +231,16 @@ def _groups(updates: Iterable[Incoming]) -> Iterator[list[Incoming]]:
         yield group
 
 
-def _windows(run: _Run) -> Iterator[_Run]:
-    step = WINDOW_BYTES // DTYPES[run.dtype]
-    for done in range(0, run.items, step):
-        start = run.start + done * DTYPES[run.dtype]
-        yield _Run(run.total, run.dtype, run.at + done, start, min(step, run.items - done))
-
-
-@functools.cache
-def pool() -> ThreadPoolExecutor:
-    """Threads that fold windows, each by itself.
-
-    Torch's own threads meet at the end of every block; where trainers keep the cores busy that waits for
-    the scheduler each time: 100 MB took 150 ms instead of 15, and 8 updates of 1 MB 40 ms.
-    """
-    return ThreadPoolExecutor(cores(), "fold", initializer=torch.set_num_threads, initargs=(1,))
-
-
 def _everywhere(total: torch.Tensor, act: Callable[[torch.Tensor], object]) -> None:
     """Apply `act` to all of a tensor, window by window, in the threads that fold."""
-    for _ in pool().map(act, torch.split(total, WINDOW_BYTES // total.element_size())):
+    for _ in pool().map(act, torch.split(total, window_items(len(total), total.element_size()))):
         pass
-
-
-def cores() -> int:
-    return min(THREADS_MAX, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-def _part(file: mmap.mmap, place: int, items: int, dtype: str) -> torch.Tensor:
-    if place % DTYPES[dtype]:  # another writer's file may leave a tensor unaligned
-        return torch.frombuffer(bytearray(file[place : place + items * DTYPES[dtype]]), dtype=TORCH_DTYPES[dtype])
-    return torch.frombuffer(file, dtype=TORCH_DTYPES[dtype], count=items, offset=place)
 
 
 def _integers(path: Path, header: Header) -> Tensors:
     whole = [name for name, spec in header.tensors.items() if spec.dtype not in FLOATING]
     mapped = map_file(path, header) if whole else {}
     return {name: mapped[name].clone() for name in whole}
-
-
-def _items(spec: TensorSpec) -> int:
-    return (spec.end - spec.start) // DTYPES[spec.dtype]
 
 
 def _counts(update: Incoming, total: Sum) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from ..storage.errors import ObjectMissing, StorageUnavailable
+from ..storage.files import reading
 from ..storage.tensors import DTYPES, Header, TensorSpec, read_header
 from ..storage.torch_tensors import TORCH_DTYPES
 
@@ -59,28 +58,9 @@ class FileSource:
     def data(self, start: int, length: int) -> bytearray:
         """Not mapped, as its pages would count as memory of ours; nor kept open, as there may be thousands."""
         buffer = bytearray(length)
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY)
-        except FileNotFoundError:
-            raise ObjectMissing(f"{self._path}: no such file") from None
-        except OSError as error:
-            raise StorageUnavailable(f"{self._path}: {error.strerror}") from error
-        try:
-            _read_whole(descriptor, memoryview(buffer), self.header.data_start + start, self._path)
-        finally:
-            os.close(descriptor)
+        with reading(self._path) as file:
+            file.read_into(memoryview(buffer), self.header.data_start + start)
         return buffer
-
-
-def _read_whole(descriptor: int, buffer: memoryview, at: int, path: Path) -> None:
-    while buffer:
-        try:
-            count = os.preadv(descriptor, [buffer], at)
-        except OSError as error:
-            raise StorageUnavailable(f"{path}: {error.strerror}") from error
-        if not count:
-            raise StorageUnavailable(f"{path}: shorter than it was")
-        buffer, at = buffer[count:], at + count
 
 
 def read_piece(source: Source, piece: Piece) -> torch.Tensor:

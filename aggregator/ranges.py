@@ -21,11 +21,11 @@ from ..storage.rules import BESIDE, rule_of
 from ..storage.tensors import Form, Written
 from ..storage.torch_tensors import DTYPE_NAMES, bytes_of
 from .combining import BLOCK_ITEMS_MAX
-from .fold import pool
 from .layout import Layout
 from .pieces import Piece, Source, items_of, read_piece, whole
 from .stepping import Stepping, check_finite
 from .strategies.registry import accumulates_double
+from .threads import pool
 
 TENSORS_AT_A_TIME = 24  # of a range: sum, model, both states, the step's own, what the heap keeps of the range before
 

@@ -64,5 +64,39 @@ def opened(path: Path) -> Iterator[BufferedReader]:
         raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
 
 
+class OpenFile:
+    """A file that several threads read parts of."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    def read_into(self, buffer: memoryview, at: int) -> None:
+        """Fill a buffer of bytes from this place on. Raises StorageUnavailable: also where the file ends before."""
+        while buffer:
+            try:
+                count = os.preadv(self._descriptor, [buffer], at)
+            except OSError as error:
+                raise StorageUnavailable(f"{self._path}: {error.strerror or error}") from error
+            if not count:
+                raise StorageUnavailable(f"{self._path}: shorter than it was")
+            buffer, at = buffer[count:], at + count
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[OpenFile]:
+    """Raises ObjectMissing, StorageUnavailable."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError as error:
+        raise ObjectMissing(f"{path}: no such file") from error
+    except OSError as error:
+        raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
+    try:
+        yield OpenFile(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _open(name: str, flags: int) -> int:
     return os.open(name, flags, OURS_ALONE)

@@ -13,7 +13,9 @@ import folded
 import numpy as np
 import torch
 
-from warren.aggregator.fold import WINDOW_BYTES, fold, pool
+from warren.aggregator.fold import fold
+from warren.aggregator.runs import window_items
+from warren.aggregator.threads import pool
 
 GROUP = int(sys.argv[5])
 TOTALS: list[torch.Tensor] = []
@@ -23,7 +25,7 @@ def average(given: list[folded.Update], examples: Sequence[int]) -> list[np.ndar
     if not TOTALS:
         TOTALS.extend(torch.empty(len(layer)) for layer in given[0])
     updates = [[torch.from_numpy(layer) for layer in update] for update in given]
-    step = WINDOW_BYTES // 4
+    step = window_items(len(TOTALS[0]), 4)
     windows = [(layer, start) for layer in range(len(TOTALS)) for start in range(0, len(TOTALS[layer]), step)]
     weights = [float(number) for number in examples]
 

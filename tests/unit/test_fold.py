@@ -12,8 +12,10 @@ import safetensors.torch
 import torch
 
 from warren.aggregator import fold as folding
-from warren.aggregator.fold import BLOCK_ITEMS, Fold, Incoming, fold
+from warren.aggregator import runs
+from warren.aggregator.fold import Fold, Incoming, fold
 from warren.aggregator.layout import read_layout
+from warren.aggregator.runs import BLOCK_ITEMS
 from warren.storage.errors import ObjectMissing
 from warren.storage.tensors import read_header
 from warren.storage.torch_tensors import save
@@ -97,7 +99,7 @@ def test_windows_blocks_and_threads_leave_the_bits_alone(tmp_path: Path, monkeyp
     results = []
     try:
         for window, block, count in ((16 << 20, 1 << 18, 1), (4096 * 25, 1000, 1), (1 << 22, 77_777, 2)):
-            monkeypatch.setattr(folding, "WINDOW_BYTES", window)
+            monkeypatch.setattr(runs, "WINDOW_BYTES", window)
             monkeypatch.setattr(folding, "BLOCK_ITEMS", block)
             torch.set_num_threads(count)
             total = fold_of(files)
