@@ -23,7 +23,7 @@ from .squares import squares_of
 from .staleness import staleness, weight_of
 from .stepping import Stepping
 from .strategies.registry import accumulates_double, needs_squares
-from .threads import pool
+from .threads import everywhere
 
 PART_ITEMS = 1 << 18  # of what one thread folds at a time
 
@@ -53,8 +53,7 @@ class Mean:
                 fold(place, [read_piece(source, part)], [weight])
             place.div_(whole_weight)
 
-        for _ in pool().map(act, piece.cut(PART_ITEMS)):
-            pass
+        everywhere(act, piece.cut(PART_ITEMS))
         return total
 
 

@@ -19,7 +19,7 @@ from ..storage.torch_tensors import map_file
 from .layout import Layout
 from .pieces import items_of
 from .runs import BLOCK_ITEMS, Run, Sum, continues, reads, window_items, windows
-from .threads import pool
+from .threads import everywhere
 
 GROUP_MAX = 8  # updates of one pass
 
@@ -171,7 +171,8 @@ class Fold:
     def _divide(self) -> None:
         assert self._folded, "nothing was folded"
         for key, total in self._totals.items():
-            _everywhere(total, partial(torch.Tensor.div_, other=self._weights[key]))
+            parts = torch.split(total, window_items(len(total), total.element_size()))
+            everywhere(partial(torch.Tensor.div_, other=self._weights[key]), parts)
 
     def _add_group(self, group: Sequence[Incoming], *, last: bool) -> None:
         try:
@@ -207,8 +208,7 @@ class Fold:
                 divisor = self._weights[run.total] if last else None
                 _fold_blocks(total, BLOCK_ITEMS, read, weights, clear=clear, divisor=divisor)
 
-            for _ in pool().map(window, [part for run in runs for part in windows(run)]):
-                pass
+            everywhere(window, [part for run in runs for part in windows(run)])
         self._folded += [(update.client, update.attempt) for update in group]
 
     def _runs(self, header: Header) -> list[Run]:
@@ -229,12 +229,6 @@ def _groups(updates: Iterable[Incoming]) -> Iterator[list[Incoming]]:
     left = iter(updates)
     while group := list(islice(left, GROUP_MAX)):
         yield group
-
-
-def _everywhere(total: torch.Tensor, act: Callable[[torch.Tensor], object]) -> None:
-    """Apply `act` to all of a tensor, window by window, in the threads that fold."""
-    for _ in pool().map(act, torch.split(total, window_items(len(total), total.element_size()))):
-        pass
 
 
 def _integers(path: Path, header: Header) -> Tensors:

@@ -14,7 +14,7 @@ from .threads import cores, own_buffer
 
 BLOCK_ITEMS = 1 << 18  # 1 MiB of the total: stays in cache while several updates pass over it
 WINDOW_BYTES = 8 << 20  # of each update, at most: what one thread takes on at a time
-WINDOWS_EACH = 4  # of a run for each thread, at least: none waits long for the last one
+WINDOWS_EACH = 2  # of a run for each thread, at least: none waits long for the last one
 
 Sum = tuple[torch.dtype, bool]  # what adds up as one: its dtype, and whether every update counts alike
 

@@ -63,14 +63,14 @@ CONTENDERS = (
     Contender("reading alone, a slice a core", "fold_limit", ("read",), copies=0.0),
     Contender("Warren, one update a pass", "fold_ours", ("1",)),
     Contender("Warren, eight updates a pass", "fold_ours", ("8",)),
-    Contender("Warren, from mapped files", "fold_files", ("disk",), copies_distinct=1.0),
-    Contender("Warren, from mapped files in /dev/shm", "fold_files", ("/dev/shm",), copies_distinct=1.0),
+    Contender("Warren, from files", "fold_files", ("disk",), copies_distinct=1.0),
+    Contender("Warren, from files in /dev/shm", "fold_files", ("/dev/shm",), copies_distinct=1.0),
     Contender("naive loop over state dicts", "fold_naive", copies=3.0),
     Contender("Flower, aggregate of arrays", "fold_flower", ("arrays",), "flower", copies_each=1.0),
     Contender("Flower, records of messages", "fold_flower", ("records",), "flower", copies=4.0, copies_distinct=1.0),
     Contender("FLARE, WeightedAggregationHelper", "fold_flare", (SITE_PACKAGES,), "nvflare"),
 )
-CI = ("Warren, one update a pass", "Warren, eight updates a pass", "Warren, from mapped files")
+CI = ("Warren, one update a pass", "Warren, eight updates a pass", "Warren, from files")
 
 
 def refusal(one: Contender, count: int, distinct: int, memory_gib: float) -> str:

@@ -1,4 +1,4 @@
-"""Warren's fold as a round has it: from mapped files that the system has in its cache. ... REPEATS disk|FOLDER
+"""Warren's fold as a round has it: from files that the system has in its cache. ... REPEATS disk|FOLDER
 
 `disk`: where this repository lies. A file system in memory may keep files in small pages alone, which cost more to map.
 """

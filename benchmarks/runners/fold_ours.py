@@ -5,9 +5,9 @@ As `aggregator.fold.Fold` does it (windows in its pool of threads, the sum's mem
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import folded
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 
 from warren.aggregator.fold import fold
 from warren.aggregator.runs import window_items
-from warren.aggregator.threads import pool
+from warren.aggregator.threads import everywhere
 
 GROUP = int(sys.argv[5])
 TOTALS: list[torch.Tensor] = []
@@ -29,7 +29,7 @@ def average(given: list[folded.Update], examples: Sequence[int]) -> list[np.ndar
     windows = [(layer, start) for layer in range(len(TOTALS)) for start in range(0, len(TOTALS[layer]), step)]
     weights = [float(number) for number in examples]
 
-    def window(place: tuple[int, int], first: int) -> None:
+    def window(first: int, place: tuple[int, int]) -> None:
         layer, start = place
         group = slice(first, first + GROUP)
         parts = [update[layer][start : start + step] for update in updates[group]]
@@ -37,7 +37,7 @@ def average(given: list[folded.Update], examples: Sequence[int]) -> list[np.ndar
         fold(TOTALS[layer][start : start + step], parts, weights[group], clear=first == 0, divisor=divisor)
 
     for first in range(0, len(given), GROUP):  # as in a round: a pass ends before the next begins
-        list(pool().map(window, windows, itertools.repeat(first)))
+        everywhere(partial(window, first), windows)
     return [total.numpy() for total in TOTALS]
 
 
