@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from ..broker.errors import BrokerError
 from ..broker.messages import Completion, RoundJob
@@ -55,12 +56,18 @@ class Outbox:
         self._bundle = Bundle(bench.news, bench.source)
         self._pace = Pace()
         self._uploading: RoundJob | None = None  # what is on its way, where that takes a while
+        self._path: Path | None = None  # of its update
         self._seconds = 0.0  # that the last one took to leave
 
     @property
     def uploading(self) -> RoundJob | None:
         """Whose update is on its way, where it is a large one."""
         return None if self._beside.ended(0) else self._uploading
+
+    @property
+    def path(self) -> Path | None:
+        """The file that is on its way: not to be written to."""
+        return None if self._beside.ended(0) else self._path
 
     @property
     def ahead(self) -> int:
@@ -88,6 +95,7 @@ class Outbox:
         self._pace.left(self._seconds)
         large = leaving.update is not None and leaving.update.size >= UPLOAD_BYTES_TOLD
         self._uploading = leaving.job if large else None
+        self._path = leaving.update.path if leaving.update is not None else None
         if self._pace.ahead > 1:
             self._send_off(leaving, together=True)
         else:

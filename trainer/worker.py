@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 
 from .. import __version__
@@ -95,7 +94,7 @@ class Worker:
         self._code = TaskCode(store, tasks_dir, accept_code=accept_code, cache=cache / "tasks", name=name)
         self._checkpoints = Checkpoints(store, cache / "checkpoints")
         self._states = States(store, cache, personal or cache / "personal")
-        self._outputs = cycle(cache / f"update-{number}.safetensors" for number in range(BESIDE))  # one is on its way
+        self._outputs = [cache / f"update-{number}.safetensors" for number in range(BESIDE)]  # one is on its way
         self._specs = Specs(store)
         self._beside = beside or OneThread(name)
 
@@ -244,7 +243,7 @@ class Worker:
             attempt=self._attempt(),
             task_path=self._code.path(spec),
             base_path=self._checkpoints.path(job),
-            output_path=next(self._outputs),
+            output_path=next(path for path in self._outputs if path != self._outbox.path),
             held_out=job.kind == "test",
             share=job.share,
             state_path=self._states.path(job, spec),

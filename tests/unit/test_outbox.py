@@ -58,6 +58,7 @@ class Place:
         self.events, self.root, self.clients = Events(), root, clients
         self.storing: Callable[[str], None] = lambda client: None  # called before an update is stored
         self.training: Callable[[str], None] = lambda client: None
+        self.unwanted: tuple[str, ...] = ()  # clients whose work stops half-way, as nobody waits for it
         self.store, self.broker = FolderStore(root / "store"), MemoryBroker()
         self.redis = fakeredis.FakeRedis()
         self.news = News(self.redis)
@@ -89,7 +90,7 @@ class Place:
     def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
         self.events.tell(f"training {work.client}")
         self.training(work.client)
-        if not keep_going():
+        if not keep_going() or work.client in self.unwanted:
             return Stopped()
         work.output_path.unlink(missing_ok=True)  # a store of files keeps what it was given
         work.output_path.write_bytes(work.client.encode())
@@ -121,6 +122,18 @@ class Place:
             self.store, self.broker, self.news, RedisLedger(self.redis), self, name="t1", source="pool.default",
             tasks_dir=self.root / "tasks", accept_code=False, cache=self.root / "cache",
         ).run(self.stop)  # fmt: skip
+
+
+def test_work_that_came_to_nothing_does_not_put_the_next_in_the_place_of_what_is_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, "c1", "c2", "c3")
+    place.unwanted = ("c2",)
+    place.storing = lambda client: place.events.wait("trained c3")
+    place.start(monkeypatch)
+    told = place.told(2)
+    place.end()
+    assert [(one.client, place.stored(one)) for one in told] == [("c1", b"c1"), ("c3", b"c3")]
 
 
 def test_the_next_client_trains_while_the_update_before_it_is_stored(
