@@ -12,21 +12,21 @@ from typing import Literal
 from ..storage import keys
 from ..storage.digests import digest_file
 from ..storage.documents import Base, Entry, Manifest
-from ..storage.errors import ObjectMissing, StorageError
+from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
-from ..storage.rules import kept_at_site
 from ..storage.tensors import Header, Written, read_header
 from .by_range import needs_ranges, write_ranges
 from .checkpoint import checked, fold_for, write_checkpoint
+from .client_states import check_kept
 from .desk import Desk, Made
 from .fold import GROUP_MAX, Incoming
-from .intake import Examined, entry_of, examine, examine_packed, max_bytes
+from .intake import entry_of, examine, examine_packed, key_of, max_bytes
 from .layout import read_layout
 from .pieces import FileSource, Source
-from .ports import UpdateRejected
 from .remote import RemoteSource
+from .small import SMALL_BYTES, has_room
 from .spool import SPOOL_BYTES_MAX, Spool, rejecting
 from .staleness import weight_of
 from .strategies.registry import elementwise, needs_squares
@@ -73,36 +73,34 @@ class Averaging:
         except ObjectMissing:
             return None
 
-    def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, digest: str | None) -> Entry:
-        """Fetch an update and read it whole. The file waits for its turn, if there is room."""
-        desk = self._desk(spec.job)
-        header = self._header(desk, base)
+    def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, digest: str | None, size: int = 0) -> Entry:
+        """Fetch an update and read it whole. It waits for its turn in a file, if there is room; in memory if small."""
+        header = self._header(desk := self._desk(spec.job), base)
         key = keys.update(name.job, name.round, name.source, name.client, name.attempt)
         kind: Literal["init", "train"] = "init" if name.round == 0 else "train"
         with rejecting(desk.spool, key):
-            path = desk.spool.path(key, max_bytes(header, spec))
+            small = self._small(desk, spec, name, key, size)
             if packed(spec, name.round) and header is not None:
-                out = plain_path(desk.spool, key)
+                out, path = plain_path(desk.spool, key), desk.spool.path(key, max_bytes(header, spec))
                 found = examine_packed(path, name, spec, header, digest, out)
                 desk.spool.replace(key, out)
             else:
-                found = examine(path, name, kind, spec, header, digest)
-        self._check_state(spec, name, found)
-        if desk.spool.full:
+                update = small or desk.spool.path(key, max_bytes(header, spec))
+                found = examine(update, name, kind, spec, header, digest)
+        check_kept(self._store, spec, name, found.state, found.state_bytes)
+        if small is None and desk.spool.full:
             desk.spool.release(key)  # what is fetched again is checked again
         else:
             with self._lock:
                 desk.examined.add(found.digest)
+                if small is not None and found.small is not None:
+                    desk.small[found.digest] = found.small
         return entry_of(name, found)
 
     def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
         """Take an update into the sum as soon as all before it in the order are there, several in one pass."""
         desk = self._desk(spec.job)
-        if round_number == 0 or desk.header is None:
-            return
-        if desk.ahead is None:
-            desk.ahead = self._ahead(spec, desk.header)
-        if not desk.ahead:
+        if not self._folds_ahead(desk, spec, round_number):
             return
         desk.waiting[entry.client] = entry
         ready = desk.folded
@@ -170,6 +168,7 @@ class Averaging:
             out,
             optimizer_out,
             examined=desk.examined,
+            small=desk.small,
             open_update=lambda entry: self._open(desk, spec, manifest, entry),
         )
 
@@ -187,13 +186,13 @@ class Averaging:
         if desk is not None:
             desk.spool.close()
 
-    def _check_state(self, spec: JobSpec, name: UpdateName, found: Examined) -> None:
-        """What the client keeps is stored before its update. Raises UpdateRejected."""
-        if found.state is None or kept_at_site(spec):
-            return
-        there = self._store.stat(keys.client_state(name.job, name.client, name.round, name.attempt))
-        if there is None or there.size != found.state_bytes:
-            raise UpdateRejected("what the client keeps with it is not in the store as the update says")
+    def _small(self, desk: Desk, spec: JobSpec, name: UpdateName, key: str, size: int) -> bytearray | None:
+        """The bytes of an update that is folded from memory; None for any other."""
+        wanted = has_room(len(desk.small), size) and not packed(spec, name.round)
+        if wanted and self._folds_ahead(desk, spec, name.round):
+            with suppress(ObjectDamaged):  # it is larger than it was said to be
+                return bytearray(self._store.read(key, limit=SMALL_BYTES))
+        return None
 
     def _named(self, desk: Desk, key: str) -> Base:
         if key not in desk.bases:
@@ -239,7 +238,7 @@ class Averaging:
             desk.fold.reset()  # `write` starts over
         for entry in entries:
             desk.examined.discard(entry.digest)
-            desk.spool.release(_key(spec, round_number, entry))
+            desk.spool.release(key_of(spec, round_number, entry))
 
     def _update(self, desk: Desk, spec: JobSpec, round_number: int, asked_in: int, entry: Entry) -> Path:
         """An update for this round as a plain file. One that is packed is checked as it is unpacked."""
@@ -247,13 +246,13 @@ class Averaging:
         if packed(spec, round_number):
             base = self._header(desk, self.base(spec.job, round_number - 1))
             desk.examined.add(entry.digest)
-        key = _key(spec, asked_in, entry)
+        key = key_of(spec, asked_in, entry)
         return update_file(desk.spool, spec, round_number, key, size=entry.size, digest=entry.digest, base=base)
 
     def _open(self, desk: Desk, spec: JobSpec, manifest: Manifest, entry: Entry) -> Source:
         """An update of a frozen round to read parts of: a file where it is or can be one, else the store's object."""
         asked_in = manifest.round_of(entry)
-        key = _key(spec, asked_in, entry)
+        key = key_of(spec, asked_in, entry)
         if packed(spec, manifest.round) or desk.spool.takes(key, entry.size):
             path = self._update(desk, spec, manifest.round, asked_in, entry)
             return FileSource(checked(entry, path, desk.examined))
@@ -264,9 +263,14 @@ class Averaging:
         """The header of what a round starts from; of the first update where that is nothing."""
         return read_header(base) if base else self._open(desk, spec, manifest, manifest.entries[0]).header
 
-    def _ahead(self, spec: JobSpec, model: Header) -> bool:
+    def _folds_ahead(self, desk: Desk, spec: JobSpec, round_number: int) -> bool:
         """Whether updates can be taken into the sum one by one: a robust reducer looks at all of them together."""
-        return spec.reducer.name == "average" and not self._limited(spec, model) and not needs_squares(spec)
+        if round_number == 0 or desk.header is None:
+            return False
+        if desk.ahead is None:
+            whole = spec.reducer.name != "average" or needs_squares(spec)
+            desk.ahead = not (whole or self._limited(spec, desk.header))
+        return desk.ahead
 
     def _limited(self, spec: JobSpec, model: Header) -> bool:
         """Whether this model is to be folded range by range."""
@@ -280,8 +284,8 @@ class Averaging:
         return False
 
     def _incoming(self, desk: Desk, spec: JobSpec, round_number: int, entry: Entry) -> Incoming:
-        path = self._update(desk, spec, round_number, round_number, entry)
-        return Incoming(entry.client, entry.attempt, path, weight_of(spec, entry))
+        source = desk.small.pop(entry.digest, None) or self._update(desk, spec, round_number, round_number, entry)
+        return Incoming(entry.client, entry.attempt, source, weight_of(spec, entry))
 
     def _turn(self, desk: Desk) -> None:
         """The round is written: what was at hand for it goes."""
@@ -289,11 +293,8 @@ class Averaging:
         desk.bases = {}
         desk.waiting.clear()
         desk.examined.clear()
+        desk.small.clear()
         desk.folded = 0
         desk.ahead = None
         if desk.fold is not None:
             desk.fold.reset()
-
-
-def _key(spec: JobSpec, round_number: int, entry: Entry) -> str:
-    return keys.update(spec.job, round_number, entry.source, entry.client, entry.attempt)

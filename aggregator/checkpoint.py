@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from ..storage.rules import rule_of
 from ..storage.tensors import Header, Written, read_header
 from ..storage.torch_tensors import map_file, save
 from .combining import Robust, Updates
-from .fold import Fold, Incoming
+from .fold import Fold, Incoming, header_of
 from .layout import Layout, read_layout
 from .pieces import FileSource, Source
 from .ranges import TENSORS_AT_A_TIME, Held, Round, ranges, write
+from .small import Small
 from .squares import squares_of
 from .staleness import staleness, weight_of
 from .stepping import Stepping, check_finite
@@ -67,6 +68,7 @@ def write_checkpoint(
     optimizer_out: Path,
     *,
     examined: Collection[str] = (),
+    small: Mapping[str, Small] | None = None,
     open_update: Callable[[Entry], Source] | None = None,
 ) -> tuple[Written, Written | None]:
     """Write the checkpoint that a manifest implies and, where the strategy keeps state, the optimizer's file.
@@ -79,6 +81,7 @@ def write_checkpoint(
             it comes back spent.
         out, optimizer_out: the files to write.
         examined: digests of files that this process has read whole already; the others are checked here.
+        small: some of these, in memory, by digest.
         open_update: gives the update of an entry, checked, for a robust reducer, which needs all at a time; not
             given: the files.
 
@@ -95,7 +98,11 @@ def write_checkpoint(
     opened = open_update or (lambda entry: FileSource(checked(entry, update_path(entry), examined)))
     squares = None
     if spec.reducer.name == "average":
-        averages = _averages(spec, manifest, layout, fold, update_path, examined)
+
+        def source(entry: Entry) -> Path | Small:
+            return (small or {}).get(entry.digest) or checked(entry, update_path(entry), examined)
+
+        averages = _averages(spec, manifest, layout, fold, source)
         if needs_squares(spec):
             flat = {name: averages[name].view(-1) for name in layout.trainable}
             updates = gather(spec, manifest, FileSource(base_path), layout, opened)
@@ -131,15 +138,14 @@ def _averages(
     manifest: Manifest,
     layout: Layout,
     fold: Fold | None,
-    update_path: Callable[[Entry], Path],
-    examined: Collection[str],
+    source: Callable[[Entry], Path | Small],
 ) -> Tensors:
     fold = fold or fold_for(spec, layout)
     order = tuple((entry.client, entry.attempt) for entry in manifest.entries)
     if fold.spent or fold.folded != order[: len(fold.folded)]:
         fold.reset()
     left = manifest.entries[len(fold.folded) :]
-    return fold.result(_incoming(spec, manifest, left, layout, update_path, examined))
+    return fold.result(_incoming(spec, manifest, left, layout, source))
 
 
 def _incoming(
@@ -147,13 +153,12 @@ def _incoming(
     manifest: Manifest,
     entries: tuple[Entry, ...],
     layout: Layout,
-    update_path: Callable[[Entry], Path],
-    examined: Collection[str],
+    source: Callable[[Entry], Path | Small],
 ) -> Iterator[Incoming]:
     for entry in entries:
-        path = checked(entry, update_path(entry), examined)
-        _check_layout(entry, read_header(path), layout)
-        yield Incoming(entry.client, entry.attempt, path, weight_of(spec, entry, staleness(manifest, entry)))
+        update = source(entry)
+        _check_layout(entry, header_of(update), layout)
+        yield Incoming(entry.client, entry.attempt, update, weight_of(spec, entry, staleness(manifest, entry)))
 
 
 def gather(

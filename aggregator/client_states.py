@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from ..storage import keys
 from ..storage.documents import Base, Manifest
 from ..storage.job import JobSpec
+from ..storage.keys import UpdateName
 from ..storage.objects import ObjectStore
-from ..storage.rules import rule_of
+from ..storage.rules import kept_at_site, rule_of
+from .ports import UpdateRejected
 from .record import Record
 
 ROUNDS_KNOWN = 4  # states of a client, of the last rounds that it counted in: evaluations ask for a round's
@@ -123,3 +125,12 @@ def in_force(store: ObjectStore, record: Record, number: int) -> list[InForce]:
     states = ClientStates(record.spec())
     states.resume(lambda n: states_in(store, record, n), number)
     return states.newest()
+
+
+def check_kept(store: ObjectStore, spec: JobSpec, name: UpdateName, state: str | None, size: int) -> None:
+    """What the client keeps is stored before its update, unless it stays at a site. Raises UpdateRejected."""
+    if state is None or kept_at_site(spec):
+        return
+    there = store.stat(keys.client_state(name.job, name.client, name.round, name.attempt))
+    if there is None or there.size != size:
+        raise UpdateRejected("what the client keeps with it is not in the store as the update says")

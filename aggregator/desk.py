@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ..storage.documents import Base, Entry, Manifest
 from ..storage.tensors import Header, Written
 from .fold import Fold
+from .small import Small
 from .spool import Spool
 
 
@@ -27,6 +28,7 @@ class Desk:
     bases: dict[str, Base] = field(default_factory=dict)  # by key
     header: Header | None = None  # of the base with this digest
     header_digest: str = ""
+    small: dict[str, Small] = field(default_factory=dict)  # updates that were examined, by digest
     waiting: dict[str, Entry] = field(default_factory=dict)  # client -> examined, not folded
     examined: set[str] = field(default_factory=set)  # digests of this round's updates
     fold: Fold | None = None

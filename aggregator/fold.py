@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,16 +12,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..storage.files import reading
+from ..storage.files import OpenFile, reading
 from ..storage.rules import BESIDE
 from ..storage.tensors import DTYPES, FLOATING, Header, TensorSpec, read_header
-from ..storage.torch_tensors import map_file
+from ..storage.torch_tensors import TORCH_DTYPES, bytes_of
 from .layout import Layout
 from .pieces import items_of
 from .runs import BLOCK_ITEMS, Run, Sum, continues, reads, window_items, windows
+from .small import Small
 from .threads import everywhere
 
 GROUP_MAX = 8  # updates of one pass
+SMALL_ITEMS = 1 << 14  # so few are added sooner than other threads are told of them
 
 Tensors = dict[str, torch.Tensor]
 
@@ -86,7 +88,7 @@ class Incoming:
 
     client: str
     attempt: str
-    path: Path
+    source: Path | Small
     weight: float  # above 0
 
 
@@ -111,6 +113,7 @@ class Fold:
         self._totals = {total: torch.empty(size, dtype=total[0]) for total, size in sizes.items()}
         self._weights = dict.fromkeys(sizes, 0.0)
         self._integers: Tensors = {}
+        self._form: tuple[str, list[Run]] = ("", [])  # that was folded last
         self._folded: list[tuple[str, str]] = []
         self._spent = False
 
@@ -176,9 +179,9 @@ class Fold:
 
     def _add_group(self, group: Sequence[Incoming], *, last: bool) -> None:
         try:
-            headers = [read_header(update.path) for update in group]
+            headers = [header_of(update.source) for update in group]
             if not self._folded:
-                self._integers = _integers(group[0].path, headers[0])
+                self._integers = _integers(group[0].source, headers[0])
             runs = [self._runs(header) for header in headers]
             if all(other == runs[0] for other in runs):  # always so among files that we wrote
                 self._pass(group, headers, runs[0], last=last)
@@ -198,7 +201,7 @@ class Fold:
                 self._weights[key] += _counts(update, key)
 
         with ExitStack() as stack:
-            files = [stack.enter_context(reading(update.path)) for update in group]
+            files = [stack.enter_context(_reading(update.source)) for update in group]
 
             def window(run: Run) -> None:
                 weights = [_counts(update, run.total) for update in group]
@@ -208,10 +211,21 @@ class Fold:
                 divisor = self._weights[run.total] if last else None
                 _fold_blocks(total, BLOCK_ITEMS, read, weights, clear=clear, divisor=divisor)
 
-            everywhere(window, [part for run in runs for part in windows(run)])
+            parts = [part for run in runs for part in windows(run)]
+            if sum(run.items for run in runs) > SMALL_ITEMS:
+                everywhere(window, parts)
+            else:
+                for part in parts:
+                    window(part)
         self._folded += [(update.client, update.attempt) for update in group]
 
     def _runs(self, header: Header) -> list[Run]:
+        """Of one form, found once: the updates of a round have one as a rule."""
+        if not header.form or header.form != self._form[0]:
+            self._form = (header.form, self._find_runs(header))
+        return self._form[1]
+
+    def _find_runs(self, header: Header) -> list[Run]:
         runs: list[Run] = []
         for spec in header.tensors.values():
             if spec.dtype not in FLOATING or spec.start == spec.end:
@@ -231,10 +245,23 @@ def _groups(updates: Iterable[Incoming]) -> Iterator[list[Incoming]]:
         yield group
 
 
-def _integers(path: Path, header: Header) -> Tensors:
-    whole = [name for name, spec in header.tensors.items() if spec.dtype not in FLOATING]
-    mapped = map_file(path, header) if whole else {}
-    return {name: mapped[name].clone() for name in whole}
+def header_of(source: Path | Small) -> Header:
+    """Raises as `read_header`."""
+    return source.header if isinstance(source, Small) else read_header(source)
+
+
+def _reading(source: Path | Small) -> AbstractContextManager[OpenFile | Small]:
+    return nullcontext(source) if isinstance(source, Small) else reading(source)
+
+
+def _integers(source: Path | Small, header: Header) -> Tensors:
+    whole = [spec for spec in header.tensors.values() if spec.dtype not in FLOATING]
+    found = {spec.name: torch.empty(spec.shape, dtype=TORCH_DTYPES[spec.dtype]) for spec in whole}
+    if whole:
+        with _reading(source) as file:
+            for spec in whole:
+                file.read_into(bytes_of(found[spec.name]), header.data_start + spec.start)
+    return found
 
 
 def _counts(update: Incoming, total: Sum) -> float:

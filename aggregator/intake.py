@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..broker.messages import METRICS_MAX
+from ..storage import keys
 from ..storage.digests import DIGEST_PATTERN, digest_file, kind_of
 from ..storage.documents import Entry
 from ..storage.errors import ObjectDamaged
@@ -18,9 +19,10 @@ from ..storage.header_json import Known
 from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
 from ..storage.rules import TERM_MAX, Keeps, Rule, counts_examples, rule_of
-from ..storage.tensors import Header, read_header, read_small, shown
+from ..storage.tensors import Header, header_of, read_header, read_small, shown
 from .layout import read_layout
 from .ports import UpdateRejected
+from .small import SMALL_BYTES, Small
 from .unpacking import bytes_max, unpack
 from .values import look_through
 
@@ -28,7 +30,6 @@ EXAMPLES_MAX = 10**12  # more than anybody holds; a count above it would drown e
 INIT_BYTES_MAX = 1 << 37  # of the initial model, whose size nothing tells beforehand: 34 billion float32
 FACT_CHARACTERS_MAX = 255
 METRICS_CHARACTERS_MAX = 65_536
-SMALL_BYTES = 1 << 18  # an update of so many bytes is read at once: mapping it would cost more
 
 _FACTS = ("torch", "cpu", "threads", "seconds")
 _DIGEST = re.compile(DIGEST_PATTERN)
@@ -47,6 +48,7 @@ class Examined:
     terms: dict[str, float]
     state: str | None = None  # the digest of what the client keeps if this counts
     state_bytes: int = 0
+    small: Small | None = None  # the update itself, where it is small
 
 
 def entry_of(name: UpdateName, found: Examined) -> Entry:
@@ -66,13 +68,18 @@ def entry_of(name: UpdateName, found: Examined) -> Entry:
     )
 
 
+def key_of(spec: JobSpec, round_number: int, entry: Entry) -> str:
+    """Of an update that a client gave in this round."""
+    return keys.update(spec.job, round_number, entry.source, entry.client, entry.attempt)
+
+
 def max_bytes(base: Header | None, spec: JobSpec) -> int:
     """The most bytes that an update to this base may have: what is larger need not be fetched."""
     return INIT_BYTES_MAX if base is None else bytes_max(base, spec)
 
 
 def examine(
-    path: Path,
+    update: Path | bytearray,
     name: UpdateName,
     kind: Literal["init", "train"],
     spec: JobSpec,
@@ -82,7 +89,7 @@ def examine(
     """Read an update whole and say what it is.
 
     Args:
-        path: the file, ours, which nobody changes meanwhile.
+        update: the file, ours, which nobody changes meanwhile; or its bytes.
         name: what its key says; the file must say the same.
         kind: init for the first model of a job, whose layout nothing tells beforehand.
         base: the header of the checkpoint that the round started from; None for init.
@@ -92,7 +99,7 @@ def examine(
         UpdateRejected: it does not count; the words name the tensor or the field.
     """
     try:
-        header, data = read_small(path, SMALL_BYTES)
+        header, data = read_small(update, SMALL_BYTES) if isinstance(update, Path) else (header_of(update), update)
         _check_named(header.metadata, name, kind)
         _check_layout(header, base, rule_of(spec))
     except ObjectDamaged as error:
@@ -101,11 +108,12 @@ def examine(
     metrics = _metrics(header.metadata)
     terms, state, state_bytes = ({}, None, 0) if kind == "init" else _said(header.metadata, rule_of(spec))
     weight = examples if counts_examples(spec) else 1
-    found, complaint = look_through(path, data, header, max(1, weight), kind_of(digest))
+    found, complaint = look_through(update if data is None else data, header, max(1, weight), kind_of(digest))
     _check_digest(found, digest)
     if complaint:
         raise UpdateRejected(complaint)
-    return Examined(found, header.size, examples, metrics, _facts(header.metadata), terms, state, state_bytes)
+    small = None if data is None else Small(header, data)
+    return Examined(found, header.size, examples, metrics, _facts(header.metadata), terms, state, state_bytes, small)
 
 
 def examine_packed(

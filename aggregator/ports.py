@@ -48,8 +48,8 @@ class Numbers(Protocol):
         """The strategy's state beside a round's checkpoint, likewise; None where it has none."""
         ...
 
-    def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, digest: str | None) -> Entry:
-        """Read an update whole, and say what it is.
+    def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, digest: str | None, size: int = 0) -> Entry:
+        """Read an update whole, and say what it is. `size` is what it is said to have, in bytes; 0: nobody said.
 
         Raises:
             UpdateRejected: it does not count, and why.

@@ -14,9 +14,9 @@ from ..storage.job import JobSpec
 from ..storage.keys import UpdateName
 from ..storage.objects import ObjectInfo
 from .events import Answer
-from .intake import SMALL_BYTES
 from .patience import Patience
 from .ports import House, Map, UpdateRejected
+from .small import SMALL_BYTES
 
 
 class Claim(NamedTuple):
@@ -112,9 +112,9 @@ class Receipts:
         return map if self._near else self.house.map
 
     def _examine(self, claim: Claim) -> tuple[UpdateName, Entry | str]:
-        name, digest, _ = claim
+        name, digest, size = claim
         try:
-            return name, self.patiently(self.house.numbers.examine, name, self.spec, self.base, digest)
+            return name, self.patiently(self.house.numbers.examine, name, self.spec, self.base, digest, size)
         except UpdateRejected as why:
             return name, str(why)
         except ObjectMissing:

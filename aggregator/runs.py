@@ -10,6 +10,7 @@ import torch
 from ..storage.files import OpenFile
 from ..storage.tensors import DTYPES, TensorSpec
 from ..storage.torch_tensors import TORCH_DTYPES
+from .small import Small
 from .threads import cores, own_buffer
 
 BLOCK_ITEMS = 1 << 18  # 1 MiB of the total: stays in cache while several updates pass over it
@@ -54,7 +55,9 @@ def window_items(items: int, width: int) -> int:
     return max(1, min(share, WINDOW_BYTES // width))
 
 
-def reads(files: Sequence[OpenFile], places: Sequence[int], run: Run, size: int) -> Callable[[int, int], torch.Tensor]:
+def reads(
+    files: Sequence[OpenFile | Small], places: Sequence[int], run: Run, size: int
+) -> Callable[[int, int], torch.Tensor]:
     """Gives a block of an update, in this thread's own memory until the next is read.
 
     Mapped pages would count as ours, 64 MiB of eight files, and cost more: each is faulted in and then unmapped,

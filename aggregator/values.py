@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,19 +54,19 @@ class _Run:
 
 
 def look_through(
-    path: Path, data: bytes | None, header: Header, weight: int, digest: Digest = passing
+    update: Path | bytearray, header: Header, weight: int, digest: Digest = passing
 ) -> tuple[str, str | None]:
     """The digest of a file, and a complaint about its values.
 
     Args:
-        path: the file, which nobody changes meanwhile.
-        data: its bytes, where they are in memory already.
+        update: the file, which nobody changes meanwhile; or its bytes, where they are in memory already.
         header: its header.
         weight: with which it would count.
         digest: of which kind.
     """
-    mapped = map_pages(path, header.size) if data is None else None
-    pages = memoryview(mapped or data or b"")
+    source = map_pages(update, header.size) if isinstance(update, Path) else update
+    mapped = source if isinstance(source, mmap.mmap) else None
+    pages = memoryview(source)
     hasher = digest()
     hasher.update(pages[: header.data_start])
     complaint: str | None = None

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from .body import Body
 from .disk_errors import disk_answers
 from .errors import KeyRefused, ObjectDamaged, ObjectMissing, StorageUnavailable
 from .object_rules import check_key, check_metadata, check_prefix
-from .objects import DOCUMENT_BYTES_MAX, ObjectInfo
+from .objects import DOCUMENT_BYTES_MAX, OBJECT_BYTES_MAX, ObjectInfo
 from .space import Space
 
 TEMPORARY = ".tmp"  # no key starts with a dot
@@ -43,7 +44,8 @@ class FolderStore:
         self._fsync = fsync
         with disk_answers(self._root):
             self._temporary.mkdir(parents=True, exist_ok=True)
-            self._mode = self._temporary.stat().st_mode & 0o666  # as this user's files are made
+            found = self._temporary.stat()
+            self._mode, self._disk = found.st_mode & 0o666, found.st_dev  # as this user's files are made, and where
             self._remove_leftovers()
 
     def create(
@@ -57,11 +59,12 @@ class FolderStore:
     ) -> bool:
         path = self._path(key)
         check_metadata(metadata)
-        with Body(body) as source, disk_answers(self._root):
-            if given and isinstance(body, Path) and self._keep(body):
+        if given and isinstance(body, Path) and self._can_keep(body):
+            with disk_answers(self._root):
+                self._keep(body)
                 return self._link(body, path)
-            with self._written(source) as written:
-                return self._link(written, path)
+        with Body(body) as source, disk_answers(self._root), self._written(source) as written:
+            return self._link(written, path)
 
     def replace(
         self,
@@ -101,7 +104,7 @@ class FolderStore:
 
     def local_path(self, key: str) -> Path | None:
         path = self._path(key)
-        if not path.is_file():
+        if _info(key, path) is None:
             raise ObjectMissing(f"no object {key} in {self._root}")
         return path
 
@@ -204,16 +207,18 @@ class FolderStore:
         finally:
             path.unlink(missing_ok=True)
 
-    def _keep(self, path: Path) -> bool:
-        """Make a file that was given fit to be an object; False where it lies on another disk and must be copied."""
-        if path.stat().st_dev != self._temporary.stat().st_dev:
-            return False
-        with path.open("rb") as file:
-            os.fchmod(file.fileno(), self._mode)
-            os.utime(file.fileno(), ns=(time.time_ns(), time.time_ns()))
-            if self._fsync:
+    def _can_keep(self, path: Path) -> bool:
+        """Whether a file that was given can be the object: else it lies on another disk, and must be copied."""
+        found = path.stat()
+        return found.st_dev == self._disk and found.st_size <= OBJECT_BYTES_MAX
+
+    def _keep(self, path: Path) -> None:
+        """Make a file that was given fit to be an object. By its name: opening it takes longer than all this."""
+        path.chmod(self._mode)
+        os.utime(path, ns=(time.time_ns(), time.time_ns()))
+        if self._fsync:
+            with path.open("rb") as file:
                 os.fsync(file.fileno())
-        return True
 
     def _link(self, written: Path, path: Path) -> bool:
         for _ in range(FOLDER_TRIES_MAX):
@@ -286,6 +291,6 @@ def _info(key: str, path: Path) -> ObjectInfo | None:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not path.is_file():
+    if not stat.S_ISREG(found.st_mode):
         return None
     return ObjectInfo(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}")

@@ -80,17 +80,23 @@ def read_header(path: Path) -> Header:
     return parse_header(text, size)
 
 
-def read_small(path: Path, limit: int) -> tuple[Header, bytes | None]:
+def read_small(path: Path, limit: int) -> tuple[Header, bytearray | None]:
     """As `read_header`, with the whole file's bytes where it has no more than `limit`. Raises as that does."""
     with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(size) if size <= limit else None
+        data = bytearray(size) if size <= limit else None
+        count = file.readinto(data) if data is not None else size
     if data is None:
         return read_header(path), None
-    if len(data) != size:
+    if count != size:
         raise ObjectDamaged(f"file of {size} bytes became shorter while it was read")
-    start = _LENGTH.size + header_length(data, size)
-    return parse_header(data[_LENGTH.size : start], size), data
+    return header_of(data), data
+
+
+def header_of(data: bytearray) -> Header:
+    """As `read_header`, of a whole file in memory. Raises ObjectDamaged."""
+    start = _LENGTH.size + header_length(data, len(data))
+    return parse_header(bytes(data[_LENGTH.size : start]), len(data))
 
 
 def header_length(first: bytes | bytearray, size: int) -> int:

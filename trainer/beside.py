@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 
 class OneThread:
@@ -21,14 +21,10 @@ class OneThread:
         running = self._running
         if running is None:
             return True
-        try:
-            running.result(timeout)
-        except TimeoutError:
-            if not running.done():
-                return False
-            raise  # what ran gave it
-        finally:
-            self._running = None if running.done() else running
+        if not wait([running], timeout).done:
+            return False
+        self._running = None
+        running.result()  # raises what ended it
         return True
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ after it was told, so that a trainer which dies hands all of it to others, who f
 from __future__ import annotations
 
 from collections import deque
+from statistics import median
 
 from ..broker.messages import Completion
 from ..broker.ports import Delivery
@@ -69,5 +70,5 @@ class Pace:
     def ahead(self) -> int:
         """How many may wait to be told together."""
         short = len(self._last) == REMEMBERED and max(self._last) < SHORT_SECONDS
-        cheap = max(self._leaving, default=0.0) < CHEAP_SECONDS
+        cheap = median(self._leaving or [0.0]) < CHEAP_SECONDS  # one of them may have waited for a core
         return BUNDLE_MAX if short and cheap else 1

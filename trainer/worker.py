@@ -6,7 +6,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from .wire import Crashed, Evaluated, Outcome, Stopped, TaskFailed, Trained, Wor
 
 IDLE_SECONDS = 1.0  # of one wait for a round job, on the broker: how late a stop may be noticed
 PAUSE_SECONDS = 0.2  # between two round jobs; who waits longer is idle
+IDS_DRAWN = 100  # at a time
 CRASHES_FORGIVEN = 1  # of the training process, for one round job; the next one fails the client
 
 log = logging.getLogger("warren.trainer")
@@ -64,7 +65,7 @@ class Worker:
         device: str = "",
         share_errors: bool = True,
         clock: Callable[[], float] = time.monotonic,
-        attempt: Callable[[], str] = lambda: secrets.token_hex(8),
+        attempt: Callable[[], str] | None = None,
         beside: Beside | None = None,
     ) -> None:
         """Prepare; nothing is contacted before `run`.
@@ -81,7 +82,7 @@ class Worker:
             share_errors: whether an exception's text may leave, where the job asks for it; its type, file and
                 line always do.
             clock: monotonic seconds.
-            attempt: makes the id of an attempt.
+            attempt: makes the id of an attempt; at random if not given.
             beside: runs what leaves beside the training; a thread if not given.
         """
         self._adapters = (store, broker, news, ledger, training)
@@ -89,7 +90,7 @@ class Worker:
         self._source = source
         self._share_errors = share_errors
         self._clock = clock
-        self._attempt = attempt
+        self._attempt = attempt or partial(next, _random_ids())
         self._facts = {"host": socket.gethostname(), "source": source, "device": device, "version": __version__}
         self._code = TaskCode(store, tasks_dir, accept_code=accept_code, cache=cache / "tasks", name=name)
         self._checkpoints = Checkpoints(store, cache / "checkpoints")
@@ -267,3 +268,10 @@ class Worker:
         queues = [rounds_queue(self._source), evaluations_queue(self._source)]
         declare_missing(self._bench.broker, queues)
         return self._bench.broker.consume(queues)
+
+
+def _random_ids() -> Iterator[str]:
+    """Of attempts, 64 bits each, drawn by the hundred: for each draw other threads wait, or make this one wait."""
+    while True:
+        drawn = secrets.token_hex(8 * IDS_DRAWN)
+        yield from (drawn[at : at + 16] for at in range(0, len(drawn), 16))

@@ -53,7 +53,7 @@ class FakeNumbers:
     def server(self, job: str, round_number: int) -> Base | None:
         return None
 
-    def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None) -> Entry:
+    def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None, size: int = 0) -> Entry:
         body = self.store.read(update_key(name))
         found = valid_update(body, name)
         if found is None:

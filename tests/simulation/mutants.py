@@ -114,7 +114,9 @@ def deduplication() -> Sequence[Patch]:
 
 
 def validation_before_freeze() -> Sequence[Patch]:
-    def examine(self: FakeNumbers, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None) -> Entry:
+    def examine(
+        self: FakeNumbers, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None, size: int = 0
+    ) -> Entry:
         body = self.store.read(update_key(name))
         found = read_update_bytes(body)
         return entry_of(name, body, 1 if found is None else found.examples)

@@ -46,7 +46,9 @@ def states_before_updates() -> Sequence[Patch]:
 
 
 def _without_states(examine: Any) -> Any:
-    def examined(self: FakeNumbers, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None) -> Entry:
+    def examined(
+        self: FakeNumbers, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None, size: int = 0
+    ) -> Entry:
         found = read_update_bytes(self.store.read(update_key(name)))
         if found is None or not found.state:
             return examine(self, name, spec, base, claimed)  # type: ignore[no-any-return]

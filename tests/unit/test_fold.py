@@ -42,7 +42,7 @@ def write(folder: Path, made: Sequence[Mapping[str, torch.Tensor]]) -> list[Inco
 
 
 def fold_of(files: Sequence[Incoming], *, double: bool = False) -> Fold:
-    return Fold(read_layout(read_header(files[0].path), checkpoint=False), double=double)
+    return Fold(read_layout(read_header(files[0].source), checkpoint=False), double=double)
 
 
 def reference(
@@ -118,8 +118,8 @@ def test_files_of_another_writer_fold_to_the_same_bits(tmp_path: Path) -> None:
     ours.add(files)
     mixed = fold_of(files)
     for index, tensors in enumerate(made[:4]):  # reversed names lie in another order in the file
-        header = read_header(files[index].path)
-        safetensors.torch.save_file(dict(reversed(tensors.items())), files[index].path, header.metadata)
+        header = read_header(files[index].source)
+        safetensors.torch.save_file(dict(reversed(tensors.items())), files[index].source, header.metadata)
     mixed.add(files)
     for name, tensor in ours.result().items():
         assert torch.equal(tensor, mixed.result()[name])
@@ -199,7 +199,7 @@ def test_a_file_that_is_missing_in_the_middle_leaves_no_half_of_a_sum(tmp_path: 
     expected = {name: tensor.clone() for name, tensor in fold_of(files).result(files).items()}
     total = fold_of(files)
     for broken in (2, 9):
-        file = files[broken].path
+        file = files[broken].source
         file.rename(file.with_suffix(".away"))
         with pytest.raises(ObjectMissing):
             total.result(files[len(total.folded) :])
