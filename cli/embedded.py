@@ -1,4 +1,4 @@
-"""All of Warren in one process tree: a broker in memory, Redis as fakeredis, the store as a folder."""
+"""All of Warren in one process tree: broker and news in memory, the ledger on fakeredis, the store as a folder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from types import TracebackType
 import fakeredis
 
 from ..aggregator.service import Aggregator
-from ..broker.completions import News
 from ..broker.memory import MemoryBroker
+from ..broker.memory_news import MemoryNews
 from ..storage.folder import FolderStore
 from ..storage.job import JobSpec
 from ..storage.ledger import RedisLedger
@@ -51,6 +51,7 @@ class Embedded:
         self._server = fakeredis.FakeServer()
         self.ledger = RedisLedger(self._redis())
         self._broker = MemoryBroker()
+        self._news = MemoryNews()
         self._stop = threading.Event()
         self._processes = [TrainingProcess(device, data_dir) for _ in range(trainers)]
         self._training = SharedTraining(self._processes)
@@ -111,7 +112,7 @@ class Embedded:
         Aggregator(
             OneJobStore(self.store, self._spec.job),
             self._broker,
-            News(self._redis()),
+            self._news,
             RedisLedger(self._redis()),
             name="embedded",
             scratch=self._folder("aggregator"),
@@ -122,7 +123,7 @@ class Embedded:
         Worker(
             self.store,
             self._broker,
-            News(self._redis()),
+            self._news,
             RedisLedger(self._redis()),
             self._training,
             name=name,
