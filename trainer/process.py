@@ -7,12 +7,12 @@ import contextlib
 import json
 import multiprocessing
 import os
+import select
 import sys
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,28 @@ class DeviceRefused(TrainerError):
     """The device that the trainer was started with is not there: a person must mend it."""
 
 
-@dataclass(slots=True)
 class _Child:
-    process: BaseProcess
-    connection: Connection
-    facts: DeviceFacts | None = None
+    def __init__(self, process: BaseProcess, connection: Connection) -> None:
+        self.process, self.connection = process, connection
+        self.facts: DeviceFacts | None = None
+        self._pipe = connection.fileno()
+        self._watch, self._end = select.poll(), select.poll()  # multiprocessing's `wait` and `is_alive` make new ones
+        self._watch.register(self._pipe, select.POLLIN)
+        for watch in (self._watch, self._end):
+            watch.register(process.sentinel, select.POLLIN)
+
+    def next_message(self, seconds: float) -> dict[str, Any] | None:
+        """The next answer, or None after so long. Raises EOFError when the process is gone."""
+        ready = {file for file, _ in self._watch.poll(1000 * seconds)}
+        if self._pipe in ready or (ready and self.connection.poll(0)):
+            message: dict[str, Any] = json.loads(self.connection.recv_bytes(ANSWER_BYTES_MAX))
+            return message
+        if ready:
+            raise EOFError
+        return None
+
+    def alive(self) -> bool:
+        return not self._end.poll(0)
 
 
 class TrainingProcess:
@@ -137,7 +154,7 @@ class TrainingProcess:
         if self._closed:
             return Stopped()
         child = self._child
-        if child is not None and child.facts is not None and child.process.is_alive():
+        if child is not None and child.facts is not None and child.alive():
             return child.facts
         if child is not None:
             self._kill(child)
@@ -148,7 +165,7 @@ class TrainingProcess:
         until = time.monotonic() + START_SECONDS
         try:
             while time.monotonic() < until:
-                message = _next_message(child)
+                message = child.next_message(LOOK_SECONDS)
                 if message is not None and "hello" in message:
                     child.facts = DeviceFacts(**message["hello"])
                     return child.facts
@@ -166,7 +183,7 @@ class TrainingProcess:
     def _await(self, child: _Child, number: int, keep_going: Callable[[], bool]) -> Outcome:
         stop_by: float | None = None
         while True:
-            message = _next_message(child)
+            message = child.next_message(LOOK_SECONDS)
             if message is not None and message.get("number") == number:
                 if message["last"]:
                     self._kill(child)
@@ -199,17 +216,6 @@ class TrainingProcess:
         with contextlib.suppress(OSError, AttributeError, AssertionError):
             child.process.kill()
             child.process.join(CLOSE_SECONDS)
-
-
-def _next_message(child: _Child) -> dict[str, Any] | None:
-    """The next answer, or None after half a second. Raises EOFError when the process is gone."""
-    ready = wait([child.connection, child.process.sentinel], LOOK_SECONDS)
-    if child.connection in ready or (ready and child.connection.poll(0)):
-        message: dict[str, Any] = json.loads(child.connection.recv_bytes(ANSWER_BYTES_MAX))
-        return message
-    if ready:
-        raise EOFError
-    return None
 
 
 def _launch(arguments: tuple[str, Path | None, Path | None]) -> _Child:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import queue
+import select
 import signal
 import sys
 import threading
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,33 +24,43 @@ from .wire import DeviceFacts, Stopped, Told, Work, read_work, write_told
 
 
 class Orders:
-    """Reads the pipe in a thread of its own: a stop is known at the next batch, for the price of a look.
+    """Reads the pipe between works, and looks into it at each batch: a stop is known for the price of a look.
 
-    The pipe's end means that the trainer is gone: this process goes too, whatever it is doing.
+    The pipe's end means that the trainer is gone: this process goes too, whatever it is doing. A thread waits for
+    that alone: if it read the orders as well, each would have to pass from it to the thread that trains.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._waiting: queue.SimpleQueue[tuple[int, Work]] = queue.SimpleQueue()
+        self._look = select.poll()
+        self._look.register(connection.fileno(), select.POLLIN)
         self._stopped_through = 0
-        threading.Thread(target=self._listen, name="orders", daemon=True).start()
+        threading.Thread(target=self._watch, name="orders", daemon=True).start()
 
     def take(self) -> tuple[int, Work]:
-        return self._waiting.get()
+        while True:
+            message = self._read()
+            if "work" in message:
+                return message["number"], read_work(message["work"])
 
     def wanted(self, number: int) -> bool:
+        while self._look.poll(0):
+            self._read()  # while a work goes on nothing but stops is sent
         return number > self._stopped_through
 
-    def _listen(self) -> None:
+    def _read(self) -> dict[str, Any]:
         try:
-            while True:
-                message = json.loads(self._connection.recv_bytes())
-                if "work" in message:
-                    self._waiting.put((message["number"], read_work(message["work"])))
-                else:
-                    self._stopped_through = max(self._stopped_through, message["stop"])
+            message: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             os._exit(0)
+        self._stopped_through = max(self._stopped_through, message.get("stop", 0))
+        return message
+
+    def _watch(self) -> None:
+        end = select.poll()
+        end.register(self._connection.fileno(), 0)  # for nothing that is sent: what is always told is the end
+        end.poll()
+        os._exit(0)
 
 
 def serve(connection: Connection, device: str, data_dir: Path | None, data_loader: Path | None) -> None:
