@@ -94,7 +94,7 @@ class Averaging:
             with self._lock:
                 desk.examined.add(found.digest)
                 if small is not None and found.small is not None:
-                    desk.small[found.digest] = found.small
+                    desk.small[name.client, name.attempt] = found.small
         return entry_of(name, found)
 
     def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
@@ -278,13 +278,12 @@ class Averaging:
             return False
         if elementwise(spec):
             return True
-        log.warning(
-            "%s looks at the model whole: folded above the memory limit", spec.strategy.name, extra={"job": spec.job}
-        )
+        log.warning("%s sees the model whole: the limit is passed", spec.strategy.name, extra={"job": spec.job})
         return False
 
     def _incoming(self, desk: Desk, spec: JobSpec, round_number: int, entry: Entry) -> Incoming:
-        source = desk.small.pop(entry.digest, None) or self._update(desk, spec, round_number, round_number, entry)
+        small = desk.small.pop((entry.client, entry.attempt), None)
+        source = small or self._update(desk, spec, round_number, round_number, entry)
         return Incoming(entry.client, entry.attempt, source, weight_of(spec, entry))
 
     def _turn(self, desk: Desk) -> None:

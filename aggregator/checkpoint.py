@@ -68,7 +68,7 @@ def write_checkpoint(
     optimizer_out: Path,
     *,
     examined: Collection[str] = (),
-    small: Mapping[str, Small] | None = None,
+    small: Mapping[tuple[str, str], Small] | None = None,
     open_update: Callable[[Entry], Source] | None = None,
 ) -> tuple[Written, Written | None]:
     """Write the checkpoint that a manifest implies and, where the strategy keeps state, the optimizer's file.
@@ -81,7 +81,7 @@ def write_checkpoint(
             it comes back spent.
         out, optimizer_out: the files to write.
         examined: digests of files that this process has read whole already; the others are checked here.
-        small: some of these, in memory, by digest.
+        small: some of these, in memory, by client and attempt.
         open_update: gives the update of an entry, checked, for a robust reducer, which needs all at a time; not
             given: the files.
 
@@ -100,7 +100,7 @@ def write_checkpoint(
     if spec.reducer.name == "average":
 
         def source(entry: Entry) -> Path | Small:
-            return (small or {}).get(entry.digest) or checked(entry, update_path(entry), examined)
+            return (small or {}).get((entry.client, entry.attempt)) or checked(entry, update_path(entry), examined)
 
         averages = _averages(spec, manifest, layout, fold, source)
         if needs_squares(spec):

@@ -28,7 +28,7 @@ class Desk:
     bases: dict[str, Base] = field(default_factory=dict)  # by key
     header: Header | None = None  # of the base with this digest
     header_digest: str = ""
-    small: dict[str, Small] = field(default_factory=dict)  # updates that were examined, by digest
+    small: dict[tuple[str, str], Small] = field(default_factory=dict)  # examined; by client and attempt
     waiting: dict[str, Entry] = field(default_factory=dict)  # client -> examined, not folded
     examined: set[str] = field(default_factory=set)  # digests of this round's updates
     fold: Fold | None = None

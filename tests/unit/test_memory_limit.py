@@ -73,7 +73,7 @@ def test_a_strategy_that_looks_at_the_whole_model_is_folded_whole(
     monkeypatch.setattr(averaging, "elementwise", lambda spec: False)
     remote = Remote(tmp_path / "remote")
     assert job_on(remote, tmp_path / "scratch", **LIMITS) == plain
-    assert "fedadam looks at the model whole" in caplog.text
+    assert "fedadam sees the model whole" in caplog.text
 
 
 # An update that stays in the store
