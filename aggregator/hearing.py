@@ -20,6 +20,7 @@ from .receipts import Claim, Receipts
 LISTEN_SECONDS_MAX = 1.0  # of one wait: how late a lost lease or a stop may be noticed
 CONTROL_SECONDS = 10.0  # between two looks at the control documents: how late a lost nudge may be noticed
 GATHER_CLIENTS, GATHER_SECONDS = 50, 0.02  # while more than so many are out: several answers at a time cost less
+GATHER_SECONDS_MAX = 0.1  # with five times as many, and more
 TRIM_ITEMS = 1000  # read since streams were last trimmed; fewer wait for a moment without news
 DEAF_SECONDS = 0.5  # between tries while Redis does not answer
 
@@ -58,7 +59,7 @@ class Hearing:
         """
         self._glance.drop()
         if self._busy and receipts.outstanding > GATHER_CLIENTS:
-            self._stop.wait(GATHER_SECONDS)
+            self._stop.wait(min(GATHER_SECONDS_MAX, GATHER_SECONDS * receipts.outstanding / GATHER_CLIENTS))
         try:
             now = self._house.ledger.now()
             wait = LISTEN_SECONDS_MAX if deadline is None else min(LISTEN_SECONDS_MAX, max(0.0, deadline - now))
