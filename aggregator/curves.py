@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence, Sized
+from typing import Any, Protocol
 
-from ..storage.documents import Evaluation, Manifest
 from .results import by_round
 
 INK, QUIET, _GRID = "#24292f", "#6e7781", "#e6e9ec"
@@ -25,9 +24,50 @@ _ROUNDS_DRAWN = 2000  # bars, at most: more are thinner than a pixel
 Points = tuple[list[int], list[float]]
 
 
+class Counted(Protocol):
+    """Of a manifest what is drawn."""
+
+    @property
+    def round(self) -> int: ...
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+    @property
+    def asked(self) -> int: ...
+    @property
+    def quorum(self) -> int: ...
+    @property
+    def entries(self) -> Sized: ...
+
+
+class Unequal(Protocol):
+    """Of a metric's spread what is drawn."""
+
+    @property
+    def clients(self) -> int: ...
+    @property
+    def q1(self) -> float: ...
+    @property
+    def q3(self) -> float: ...
+    @property
+    def worst_decile(self) -> float: ...
+
+
+class Measured(Protocol):
+    """Of an evaluation what is drawn."""
+
+    @property
+    def round(self) -> int: ...
+    @property
+    def held_out(self) -> Mapping[str, float]: ...
+    @property
+    def validation(self) -> Mapping[str, float]: ...
+    @property
+    def spread(self) -> Mapping[str, Unequal]: ...
+
+
 def curves_png(
-    manifests: Sequence[Manifest],
-    evaluations: Sequence[Evaluation],
+    manifests: Sequence[Counted],
+    evaluations: Sequence[Measured],
     *,
     title: str,
     metric: str = "accuracy",
@@ -61,7 +101,7 @@ def curves_png(
     return image.getvalue()
 
 
-def series_of(manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Points]]:
+def series_of(manifests: Sequence[Counted], evaluations: Sequence[Measured]) -> dict[str, dict[str, Points]]:
     """label -> metric -> (rounds, values), only those that can be drawn."""
     ordered = sorted(evaluations, key=lambda evaluation: evaluation.round)
     return {
@@ -92,7 +132,7 @@ def shown_metric(series: Mapping[str, Mapping[str, Points]], wanted: str) -> str
     return wanted if wanted in names or not names else min(names)
 
 
-def _draw_spread(axes: Any, evaluations: Sequence[Evaluation], metric: str) -> None:
+def _draw_spread(axes: Any, evaluations: Sequence[Measured], metric: str) -> None:
     """The clients' middle half on their validation shares as a band, and their worst tenth as a thin line."""
     found = [(e.round, e.spread[metric]) for e in evaluations if metric in e.spread]
     found.sort(key=lambda one: one[0])
@@ -124,7 +164,7 @@ def _draw_lines(axes: Any, series: Mapping[str, Mapping[str, Points]], metric: s
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=QUIET)
 
 
-def _draw_clients(axes: Any, manifests: Sequence[Manifest], rounds: int, asynchronous: bool) -> None:
+def _draw_clients(axes: Any, manifests: Sequence[Counted], rounds: int, asynchronous: bool) -> None:
     """Bars: the clients that counted, on top of them those that were asked and did not; the quorum as a line."""
     dress(axes, "clients", rounds)
     axes.set_xlabel("round", color=QUIET, fontsize=9)

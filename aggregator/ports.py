@@ -118,6 +118,9 @@ def when_asked(call: Callable[[], T], /) -> Callable[[], T]:
     return call
 
 
+Draw = Callable[[JobSpec, Sequence[Manifest], Sequence[Evaluation]], Mapping[str, tuple[bytes, str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class House:
     """Everything that a leader talks to."""
@@ -130,7 +133,7 @@ class House:
     name: str  # of this aggregator, for people
     nonce: str  # of its leases
     wall_clock: Callable[[], str]  # for people only: no decision reads it
-    draw: Callable[[JobSpec, Sequence[Manifest], Sequence[Evaluation]], Mapping[str, tuple[bytes, str]]]
+    draw: Draw
     # ^ the derived files of a job: name -> (bytes, content type)
     map: Map = map
     label: Callable[[JobSpec, Stage, int], None] = lambda spec, stage, round_number: None

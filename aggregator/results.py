@@ -6,8 +6,20 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ..storage.documents import Evaluation, Manifest
+if TYPE_CHECKING:  # a process that draws needs none of them
+    from ..storage.documents import Evaluation, Manifest
+
+
+class Numbered(Protocol):
+    """Something of a round."""
+
+    @property
+    def round(self) -> int: ...
+
+
+OfRound = TypeVar("OfRound", bound=Numbered)
 
 
 def average_metrics(results: Iterable[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
@@ -50,7 +62,7 @@ _GROUPS = ("train_", "validation_", "held_out_", "clients_")
 SPREAD = ("min", "q1", "median", "q3", "max", "deviation", "worst_decile")
 
 
-def by_round(manifests: Sequence[Manifest]) -> list[Manifest]:
+def by_round(manifests: Iterable[OfRound]) -> list[OfRound]:
     return sorted(manifests, key=lambda manifest: manifest.round)
 
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from ..storage.documents import Manifest
+if TYPE_CHECKING:  # a process that draws needs none of them
+    from ..storage.documents import Manifest
 
 CLIENTS_DRAWN_MAX = 20  # by name; of more, the least, the middle and the most of each round
 
 
-def round_trips_png(manifests: Sequence[Manifest], *, title: str, target: float) -> bytes:
-    """Draw them, with a line at the target, in seconds. Empty axes where nothing was measured."""
+Lines = Mapping[str, tuple[list[int], list[float]]]
+
+
+def round_trips_png(lines: Lines, *, title: str, target: float) -> bytes:
+    """Draw `lines_of` a job, with a line at the target, in seconds. Empty axes where nothing was measured."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for name, (rounds, seconds) in lines_of(manifests).items():
+    for name, (rounds, seconds) in lines.items():
         axes.plot(rounds, seconds, marker=".", linewidth=1.0, label=name)
     axes.axhline(target, color="gray", linewidth=0.8, linestyle="--", label="target")
     axes.set(xlabel="round", ylabel="round-trip, seconds", title=title)

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -16,19 +16,19 @@ from typing import TypeVar
 
 from .. import __version__
 from ..broker.ports import Broker
-from ..storage.documents import Evaluation, Manifest
 from ..storage.errors import ObjectDamaged, ObjectMissing, SpecInvalid, StorageError
 from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
 from ..storage.ports import Ledger
 from .collecting import Collecting
 from .dead_letters import DeadLetters
+from .drawing import draw_apart
 from .finding import Finding
 from .flow.leader import FlowLeader
 from .labelling import Labelling
 from .leader import Leader
 from .leases import Lease, Leases
-from .ports import Begin, House, News, Numbers, Stop
+from .ports import Begin, Draw, House, News, Numbers, Stop
 from .record import Record
 from .tracking import Tracking
 
@@ -58,6 +58,7 @@ class Aggregator:
         lease_seconds: float = LEASE_SECONDS,
         memory_limit: int | None = None,
         tracking: Path | None = None,
+        draw: Draw = draw_apart,
     ) -> None:
         """Prepare; nothing is contacted before `run`.
 
@@ -68,6 +69,7 @@ class Aggregator:
             lease_seconds: how long a dead aggregator keeps its jobs.
             memory_limit: bytes; a model whose fold would take more is folded range by range. None: no limit.
             tracking: a folder for the files of trackers that jobs name; kept.
+            draw: makes the derived files of a job.
         """
         nonce = secrets.token_hex(16)
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="warren-read")
@@ -82,7 +84,7 @@ class Aggregator:
             name,
             nonce,
             _wall_clock,
-            _draw,
+            draw,
             pool.map,
             self._labelling.told,
             beside(pool),
@@ -179,28 +181,6 @@ def _numbers(store: ObjectStore, scratch: Path, memory_limit: int | None) -> Num
     from .averaging import Averaging  # torch: a second and 200 MB, not before there is something to serve
 
     return Averaging(store, scratch, memory_limit=memory_limit)
-
-
-def _draw(
-    spec: JobSpec, manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]
-) -> Mapping[str, tuple[bytes, str]]:
-    from .curves import curves_png
-    from .results import metrics_csv
-    from .round_trips import round_trips_png
-
-    best, flows = "" if not spec.evaluate.every else spec.evaluate.best, spec.schedule.asynchronous
-    balanced = {}
-    if spec.balance.balances:
-        target = spec.balance.target * spec.deadline_seconds
-        balanced["round-trips.png"] = (round_trips_png(manifests, title=spec.job, target=target), "image/png")
-    return {
-        "metrics.csv": (metrics_csv(manifests, evaluations), "text/csv"),
-        "curves.png": (
-            curves_png(manifests, evaluations, title=spec.job, metric=best, asynchronous=flows),
-            "image/png",
-        ),
-        **balanced,
-    }
 
 
 def beside(pool: ThreadPoolExecutor) -> Begin:

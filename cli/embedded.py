@@ -14,6 +14,7 @@ from types import TracebackType
 
 import fakeredis
 
+from ..aggregator.drawing import draw
 from ..aggregator.service import Aggregator
 from ..broker.memory import MemoryBroker
 from ..broker.memory_news import MemoryNews
@@ -117,6 +118,7 @@ class Embedded:
             name="embedded",
             scratch=self._folder("aggregator"),
             tracking=self._root / "tracking",
+            draw=draw,  # here: nobody waits for this process's lock any more
         ).run(self._stop)
 
     def _work(self, name: str, source: str) -> None:

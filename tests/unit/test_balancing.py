@@ -109,8 +109,8 @@ def test_the_picture_has_a_line_for_each_client_or_the_spread_of_many() -> None:
     assert lines_of(rounds) == {"c000": ([1, 2], [1.0, 1.0]), "c001": ([1, 2], [2.0, 2.0])}
     many = [manifest(*(entry(f"c{n:03}", float(n)) for n in range(30)))]
     assert lines_of(many) == {"slowest": ([4], [29.0]), "median": ([4], [14.5]), "fastest": ([4], [0.0])}
-    assert round_trips_png(rounds, title="j", target=TARGET).startswith(b"\x89PNG")
-    assert round_trips_png([], title="j", target=TARGET).startswith(b"\x89PNG")
+    assert round_trips_png(lines_of(rounds), title="j", target=TARGET).startswith(b"\x89PNG")
+    assert round_trips_png(lines_of([]), title="j", target=TARGET).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
