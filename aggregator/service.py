@@ -179,7 +179,9 @@ class Crew:
 
 def _numbers(store: ObjectStore, scratch: Path, memory_limit: int | None) -> Numbers:
     from .averaging import Averaging  # torch: a second and 200 MB, not before there is something to serve
+    from .warming import warm_up
 
+    warm_up()
     return Averaging(store, scratch, memory_limit=memory_limit)
 
 
