@@ -55,7 +55,7 @@ class Pace:
         self._leaving: deque[float] = deque(maxlen=REMEMBERED)
 
     def took(self, seconds: float) -> None:
-        """A round job, until it was done."""
+        """A round job, until there was something to tell of it."""
         self._last.append(seconds)
 
     def left(self, seconds: float) -> None:

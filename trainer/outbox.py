@@ -85,7 +85,7 @@ class Outbox:
         return len(self._bundle) >= self._pace.ahead
 
     def took(self, seconds: float) -> None:
-        """So long did a round job take."""
+        """So long did a round job take, until there was something to tell; say it before that is `put`."""
         self._pace.took(seconds)
 
     def put(self, leaving: Leaving, meanwhile: Callable[[], None]) -> None:

@@ -128,9 +128,7 @@ class Worker:
         suspect = delivery.deliveries_before > 0  # it may be what ended a trainer: nothing else depends on it
         if suspect:
             self._outbox.alone()
-        begun = self._clock()
-        self._handle(delivery)
-        self._outbox.took(self._clock() - begun)
+        self._handle(delivery, self._clock())
         if suspect:
             self._outbox.alone()
 
@@ -151,7 +149,7 @@ class Worker:
         uploading = self._outbox.uploading
         self._presence.say("uploading" if uploading else "idle", uploading)
 
-    def _handle(self, delivery: Delivery) -> None:
+    def _handle(self, delivery: Delivery, begun: float) -> None:
         """One round job, from its bytes to what there is to tell of it."""
         try:
             job = decode(delivery.body, RoundJob)
@@ -165,9 +163,9 @@ class Worker:
         except HandBack:
             delivery.requeue()
             return
-        self._settle(delivery, job, spec)
+        self._settle(delivery, job, spec, begun)
 
-    def _settle(self, delivery: Delivery, job: RoundJob, spec: JobSpec) -> None:
+    def _settle(self, delivery: Delivery, job: RoundJob, spec: JobSpec, begun: float) -> None:
         try:
             completion, update = self._complete(job, spec, again=job.again or delivery.deliveries_before > 0)
         except HandBack as why:
@@ -177,6 +175,7 @@ class Worker:
             log.info("dropped: %s", why, extra=fields_of(job))
             delivery.ack()
         else:
+            self._outbox.took(self._clock() - begun)  # before: what took long leaves beside the next one
             self._outbox.put(Leaving(delivery, job, spec, completion, update), self._rest)
 
     def _complete(self, job: RoundJob, spec: JobSpec, *, again: bool) -> Told:

@@ -15,9 +15,9 @@ from warren.trainer.worker import Worker
 def acknowledged_last() -> Sequence[Patch]:
     """A trainer acknowledges its round job before it does the work."""
 
-    def _settle(self: Worker, delivery: Any, job: Any, spec: Any) -> None:
+    def _settle(self: Worker, delivery: Any, *about: Any) -> None:
         delivery.ack()
-        settled(self, delivery, job, spec)
+        settled(self, delivery, *about)
 
     settled = Worker._settle
     return [(Worker, "_settle", _settle)]

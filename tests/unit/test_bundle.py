@@ -97,9 +97,10 @@ def serve(
 
 
 def test_short_jobs_are_told_in_few_trips_and_each_once(tmp_path: Path) -> None:
-    told, broker = serve(tmp_path, lambda _: SHORT_SECONDS / 100)
-    assert [client for trip in told.trips for client in trip] == [f"c{number:03}" for number in range(40)]
-    assert [len(trip) for trip in told.trips] == [1] * REMEMBERED + [BUNDLE_MAX] * 4
+    count = REMEMBERED - 1 + 4 * BUNDLE_MAX
+    told, broker = serve(tmp_path, lambda _: SHORT_SECONDS / 100, count)
+    assert [client for trip in told.trips for client in trip] == [f"c{number:03}" for number in range(count)]
+    assert [len(trip) for trip in told.trips] == [1] * (REMEMBERED - 1) + [BUNDLE_MAX] * 4
     assert broker.depth(QUEUE) == (0, 0)
 
 
@@ -111,7 +112,7 @@ def test_long_jobs_are_told_one_by_one(tmp_path: Path) -> None:
 def test_what_waits_is_told_while_a_job_that_was_taken_for_short_goes_on(tmp_path: Path) -> None:
     """A training process asks every half second whether to go on."""
     told, _ = serve(tmp_path, lambda _: 0.0001, clients=12, asking="c009")
-    assert told.trips[REMEMBERED:] == [["c008"], ["c009", "c010", "c011"]]
+    assert told.trips[REMEMBERED - 1 :] == [["c007", "c008"], ["c009", "c010", "c011"]]
 
 
 def test_nothing_is_acknowledged_before_it_was_told(tmp_path: Path) -> None:

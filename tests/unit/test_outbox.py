@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from warren.storage.folder import FolderStore
 from warren.storage.job import make_spec, write_spec
 from warren.storage.ledger import RedisLedger
 from warren.trainer.beside import OneThread
+from warren.trainer.bundle import REMEMBERED, SHORT_SECONDS
 from warren.trainer.wire import Outcome, Stopped, Trained, Work
 from warren.trainer.worker import Worker
 
@@ -122,6 +124,17 @@ class Place:
             self.store, self.broker, self.news, RedisLedger(self.redis), self, name="t1", source="pool.default",
             tasks_dir=self.root / "tasks", accept_code=False, cache=self.root / "cache",
         ).run(self.stop)  # fmt: skip
+
+
+def test_after_short_works_a_long_one_leaves_beside_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = [f"c{number}" for number in range(REMEMBERED + 2)]
+    long, after = clients[-2:]
+    place = Place(tmp_path, *clients)
+    place.training = lambda client: time.sleep(2 * SHORT_SECONDS if client == long else 0.0)
+    place.storing = lambda client: place.events.wait(f"trained {after}") if client == long else None
+    place.start(monkeypatch)
+    assert [one.client for one in place.told(len(clients))] == clients
+    place.end()
 
 
 def test_work_that_came_to_nothing_does_not_put_the_next_in_the_place_of_what_is_on_its_way(
