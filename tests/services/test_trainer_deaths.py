@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from services.member import Member
 from services.tasks import EXTENDING, write_job
 
 from warren.broker.messages import Completion, decode
+from warren.trainer.bundle import SHORT_SECONDS
 
 pytestmark = pytest.mark.services
 
@@ -41,9 +43,12 @@ def uploading(fleet: Fleet, victim: Member, gate: Path, job: str) -> Iterator[Re
 
 @contextlib.contextmanager
 def uploading_and_training(fleet: Fleet, victim: Member, gate: Path, job: str) -> Iterator[Reached]:
-    """One update is on its way while the next client trains."""
+    """One update is on its way while the next client trains. Its work took long: short ones leave together."""
     (gate / "hold-c002").touch()
+    reached = gate / "reached-c001"
     try:
+        fleet.until(reached.exists, "c001 trains")
+        fleet.until(lambda: time.time() - reached.stat().st_mtime > 2 * SHORT_SECONDS, "c001 took long")
         with victim.gate.holding("PUT", r"/updates/.*/00001/.*/c001\.") as held:
             (gate / "hold-c001").unlink()
             yield lambda: held.reached.is_set() and (gate / "reached-c002").exists()
