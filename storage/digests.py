@@ -2,7 +2,7 @@
 
 What lasts (checkpoints, a strategy's state) has a blake3: nobody can make other bytes that have it, and trainers hold
 what they fetch against the one that their round job names. What passes (updates, and what clients keep between
-them) has an XXH3 of 128 bits, at a sixth of the cost: it tells bytes that were damaged, cut or mixed up, and no more
+them) has an XXH3 of 128 bits, at a quarter of the cost: it tells bytes that were damaged, cut or mixed up, and no more
 is asked of it, since who can write a client's update can write another in its place before it is counted, too.
 """
 

@@ -60,6 +60,7 @@ class Place:
         self.events, self.root, self.clients = Events(), root, clients
         self.storing: Callable[[str], None] = lambda client: None  # called before an update is stored
         self.training: Callable[[str], None] = lambda client: None
+        self.now: float | None = None  # the worker's clock, where a test moves it
         self.unwanted: tuple[str, ...] = ()  # clients whose work stops half-way, as nobody waits for it
         self.store, self.broker = FolderStore(root / "store"), MemoryBroker()
         self.redis = fakeredis.FakeRedis()
@@ -123,6 +124,7 @@ class Place:
         Worker(
             self.store, self.broker, self.news, RedisLedger(self.redis), self, name="t1", source="pool.default",
             tasks_dir=self.root / "tasks", accept_code=False, cache=self.root / "cache",
+            clock=lambda: time.monotonic() if self.now is None else self.now,
         ).run(self.stop)  # fmt: skip
 
 
@@ -130,7 +132,13 @@ def test_after_short_works_a_long_one_leaves_beside_the_next(tmp_path: Path, mon
     clients = [f"c{number}" for number in range(REMEMBERED + 2)]
     long, after = clients[-2:]
     place = Place(tmp_path, *clients)
-    place.training = lambda client: time.sleep(2 * SHORT_SECONDS if client == long else 0.0)
+    place.now = 0.0  # nothing takes time, so that what is stored is cheap to store, but the long one
+
+    def training(client: str) -> None:
+        assert place.now is not None
+        place.now += 2 * SHORT_SECONDS if client == long else 0.0
+
+    place.training = training
     place.storing = lambda client: place.events.wait(f"trained {after}") if client == long else None
     place.start(monkeypatch)
     assert [one.client for one in place.told(len(clients))] == clients
