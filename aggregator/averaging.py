@@ -22,7 +22,7 @@ from .checkpoint import checked, fold_for, write_checkpoint
 from .client_states import check_kept
 from .desk import Desk, Made
 from .fold import GROUP_MAX, Incoming
-from .intake import entry_of, examine, examine_packed, key_of, max_bytes
+from .intake import entry_of, examine, examine_packed, max_bytes, place_of
 from .layout import read_layout
 from .pieces import FileSource, Source
 from .remote import RemoteSource
@@ -76,7 +76,7 @@ class Averaging:
     def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, digest: str | None, size: int = 0) -> Entry:
         """Fetch an update and read it whole. It waits for its turn in a file, if there is room; in memory if small."""
         header = self._header(desk := self._desk(spec.job), base)
-        key = keys.update(name.job, name.round, name.source, name.client, name.attempt)
+        key = name.place
         kind: Literal["init", "train"] = "init" if name.round == 0 else "train"
         with rejecting(desk.spool, key):
             small = self._small(desk, spec, name, key, size)
@@ -191,7 +191,7 @@ class Averaging:
         wanted = has_room(len(desk.small), size) and not packed(spec, name.round)
         if wanted and self._folds_ahead(desk, spec, name.round):
             with suppress(ObjectDamaged):  # it is larger than it was said to be
-                return bytearray(self._store.read(key, limit=SMALL_BYTES))
+                return desk.spool.read(key, SMALL_BYTES)
         return None
 
     def _named(self, desk: Desk, key: str) -> Base:
@@ -238,7 +238,7 @@ class Averaging:
             desk.fold.reset()  # `write` starts over
         for entry in entries:
             desk.examined.discard(entry.digest)
-            desk.spool.release(key_of(spec, round_number, entry))
+            desk.spool.release(place_of(spec, round_number, entry))
 
     def _update(self, desk: Desk, spec: JobSpec, round_number: int, asked_in: int, entry: Entry) -> Path:
         """An update for this round as a plain file. One that is packed is checked as it is unpacked."""
@@ -246,13 +246,13 @@ class Averaging:
         if packed(spec, round_number):
             base = self._header(desk, self.base(spec.job, round_number - 1))
             desk.examined.add(entry.digest)
-        key = key_of(spec, asked_in, entry)
+        key = place_of(spec, asked_in, entry)
         return update_file(desk.spool, spec, round_number, key, size=entry.size, digest=entry.digest, base=base)
 
     def _open(self, desk: Desk, spec: JobSpec, manifest: Manifest, entry: Entry) -> Source:
         """An update of a frozen round to read parts of: a file where it is or can be one, else the store's object."""
         asked_in = manifest.round_of(entry)
-        key = key_of(spec, asked_in, entry)
+        key = place_of(spec, asked_in, entry)
         if packed(spec, manifest.round) or desk.spool.takes(key, entry.size):
             path = self._update(desk, spec, manifest.round, asked_in, entry)
             return FileSource(checked(entry, path, desk.examined))

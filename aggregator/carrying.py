@@ -113,6 +113,7 @@ class Carrier:
             publication=f"{self._house.nonce[:40]}-{self._published}",
             again=again,
             set_aside=self._receipts.set_aside(client)[-SET_ASIDE_MAX:],
+            parcels=not self._spec.sites,
         )
         return outgoing(job, rounds_queue(job.source))
 

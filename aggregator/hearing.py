@@ -145,7 +145,7 @@ class Hearing:
 
 
 def _name(told: Completion, source: str) -> UpdateName:
-    return UpdateName(told.job, told.round, source, told.client, told.attempt)
+    return UpdateName(told.job, told.round, source, told.client, told.attempt, told.parcel or "")
 
 
 def _outcome(told: Completion) -> Literal["dead", "failed"]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..broker.messages import METRICS_MAX
-from ..storage import keys
 from ..storage.digests import DIGEST_PATTERN, digest_file, kind_of
 from ..storage.documents import Entry
 from ..storage.errors import ObjectDamaged
@@ -65,12 +64,13 @@ def entry_of(name: UpdateName, found: Examined) -> Entry:
         terms=found.terms,
         state=found.state,
         state_bytes=found.state_bytes,
+        parcel=name.parcel or None,
     )
 
 
-def key_of(spec: JobSpec, round_number: int, entry: Entry) -> str:
-    """Of an update that a client gave in this round."""
-    return keys.update(spec.job, round_number, entry.source, entry.client, entry.attempt)
+def place_of(spec: JobSpec, round_number: int, entry: Entry) -> str:
+    """Where an update that a client gave in this round lies; see `UpdateName.place`."""
+    return UpdateName(spec.job, round_number, entry.source, entry.client, entry.attempt, entry.parcel or "").place
 
 
 def max_bytes(base: Header | None, spec: JobSpec) -> int:

@@ -30,9 +30,17 @@ class Claim(NamedTuple):
 def claims_of(found: Iterable[ObjectInfo]) -> Iterator[Claim]:
     """The updates of a listing."""
     for info in found:
-        name = keys.read_update(info.key)
-        if name is not None:
-            yield Claim(name, size=info.size)
+        names = keys.read_updates(info.key)
+        for name in names:
+            yield Claim(name, size=info.size // len(names))
+
+
+def by_object(claims: Iterable[Claim]) -> list[list[Claim]]:
+    """Those that lie in one object together, so that one thread reads it once."""
+    found: dict[str, list[Claim]] = {}
+    for claim in claims:
+        found.setdefault(keys.split_place(claim.name.place)[0], []).append(claim)
+    return list(found.values())
 
 
 @dataclass(slots=True)
@@ -77,10 +85,12 @@ class Receipts:
             attempt = (claim.name.client, claim.name.attempt)
             if self._expected(claim.name) and attempt not in self._answers and claim.name.client not in self.entries:
                 fresh.setdefault(attempt, claim)
+        together = by_object(fresh.values())
         answers = []
-        for answer in self._several(fresh.values())(self._examine, fresh.values()):
-            self.patiently.check()
-            answers.append(self._note(*answer))
+        for found in self._several(together)(self._examine_each, together):
+            for answer in found:
+                self.patiently.check()
+                answers.append(self._note(*answer))
         return answers
 
     def from_store(self) -> list[Answer]:
@@ -100,16 +110,19 @@ class Receipts:
         place = (self.spec.job, self.round, self.spec.source_of(name.client))
         return (name.job, name.round, name.source) == place and name.client in self._asked
 
-    def _several(self, claims: Collection[Claim]) -> Map:
+    def _several(self, together: Collection[list[Claim]]) -> Map:
         """How to examine these: one alone, or small ones near by, are read sooner than other threads are told."""
-        if len(claims) == 1:
+        if len(together) == 1:
             return map
-        if any(claim.size > SMALL_BYTES for claim in claims):
+        if any(claims[0].size > SMALL_BYTES for claims in together):
             return self.house.map
         if self._near is None:
             with suppress(ObjectMissing):
                 self._near = self.patiently(self.house.store.local_path, keys.spec(self.spec.job)) is not None
         return map if self._near else self.house.map
+
+    def _examine_each(self, claims: list[Claim]) -> list[tuple[UpdateName, Entry | str]]:
+        return [self._examine(claim) for claim in claims]
 
     def _examine(self, claim: Claim) -> tuple[UpdateName, Entry | str]:
         name, digest, size = claim

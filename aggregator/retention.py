@@ -129,10 +129,9 @@ def _updates(store: ObjectStore, spec: JobSpec, committed: Committed) -> Iterato
             continue
         if int(folder) > committed.last:
             return  # listed in the order of rounds: all that follow are not committed
-        name = keys.read_update(info.key)
         if int(folder) <= committed.last - spec.keep_updates:
             yield Waste(info.key, info.size, f"update of a round before the {spec.keep_updates} that are kept")
-        elif name is None or not committed.counts(name.round, name.client, name.attempt):
+        elif not any(committed.counts(n.round, n.client, n.attempt) for n in keys.read_updates(info.key)):
             yield Waste(info.key, info.size, f"did not count in round {int(folder)}")
 
 

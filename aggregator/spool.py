@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError
+from ..storage.files import making
+from ..storage.keys import split_place
 from ..storage.objects import ObjectStore
+from ..storage.parcels import ParcelDamaged, Parcels
 from .ports import UpdateRejected
 
 SPOOL_BYTES_MAX = 16 << 30  # of updates that wait for their turn; above it they are fetched again when it comes
@@ -29,6 +32,7 @@ class Spool:
         self._folder = folder
         self._bytes_max = bytes_max
         self._bytes = 0
+        self._parcels = Parcels(store)
         self._kept: dict[str, Path] = {}  # key -> file
         self._seen: dict[str, Path] = {}  # key -> the store's own file, which was looked at once
         self._replaced: set[str] = set()
@@ -43,24 +47,28 @@ class Spool:
         return self._folder / name
 
     def path(self, key: str, limit: int) -> Path:
-        """The object as a file: read it, don't change it; `release` it afterwards.
+        """The object, or member of a parcel, as a file: read it, don't change it; `release` it afterwards.
 
         Raises:
             ObjectMissing: no such key.
             TooLarge: more than `limit` bytes.
+            ParcelDamaged: the parcel can't be read.
         """
         with self._lock:
             kept = self._kept.get(key) or self._seen.get(key)
         if kept is not None:
             return kept
-        local = self._store.local_path(key)
+        local = self._local(key)
         if local is not None:
             self._seen[key] = _within(local, limit)
             return local
-        path = self._folder / key.replace("/", "~")
+        path = self._folder / file_name(key)
         self._reuse(path)
         try:
-            size = self._store.fetch(key, path, limit=limit)  # looks at the size before it reads
+            size = self._fetch(key, path, limit)
+        except ParcelDamaged:
+            path.unlink(missing_ok=True)
+            raise
         except ObjectDamaged as error:
             path.unlink(missing_ok=True)
             raise TooLarge(str(error)) from None
@@ -72,11 +80,17 @@ class Spool:
             self._bytes += size
         return path
 
+    def read(self, key: str, limit: int) -> bytearray:
+        """The object, or member of a parcel, in memory. Raises as `path`; ObjectDamaged where it is too large."""
+        if _member(key):
+            return self._parcels.read(key, limit)
+        return bytearray(self._store.read(key, limit=limit))
+
     def adopt(self, key: str, path: Path) -> None:
         """A file of ours has this object's bytes: no need to fetch it."""
-        if self._store_is_local(key):
+        if self._local(key) is not None:
             return
-        kept = self._folder / key.replace("/", "~")
+        kept = self._folder / file_name(key)
         with self._lock:
             self._spent.pop(kept, None)
             self._fetched.discard(kept)
@@ -105,7 +119,9 @@ class Spool:
 
     def takes(self, key: str, size: int) -> bool:
         """Whether the object is at hand as a file, or there is room for it."""
-        return key in self._kept or self._bytes + size <= self._bytes_max or self._store_is_local(key)
+        return (
+            key in self._kept or self._bytes + size <= self._bytes_max or _member(key) or self._local(key) is not None
+        )
 
     def release(self, key: str) -> None:
         """The file of this key is not needed for now."""
@@ -117,11 +133,19 @@ class Spool:
                 self._bytes -= path.stat().st_size
                 self._retire(path)
 
-    def _store_is_local(self, key: str) -> bool:
-        return self._store.local_path(key) is not None
+    def _local(self, key: str) -> Path | None:
+        return None if _member(key) else self._store.local_path(key)
+
+    def _fetch(self, key: str, path: Path, limit: int) -> int:
+        if not _member(key):
+            return self._store.fetch(key, path, limit=limit)  # looks at the size before it reads
+        body = self._parcels.read(key, limit)
+        with making(path) as file:
+            return file.write(body)
 
     def clear(self) -> None:
         """Release every fetched file."""
+        self._parcels.clear()
         with self._lock:
             for path in self._spent:  # nothing came that could have used it
                 self._fetched.discard(path)
@@ -157,6 +181,16 @@ class Spool:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def file_name(key: str) -> str:
+    """What a file that stands for this object, or member of a parcel, is called."""
+    key, member = split_place(key)
+    return f"{key.rpartition('/')[0]}/{member}".replace("/", "~") if member else key.replace("/", "~")
+
+
+def _member(key: str) -> bool:
+    return bool(split_place(key)[1])
+
+
 def _within(path: Path, limit: int) -> Path:
     try:
         size = path.stat().st_size
@@ -169,10 +203,10 @@ def _within(path: Path, limit: int) -> Path:
 
 @contextmanager
 def rejecting(spool: Spool, key: str) -> Iterator[None]:
-    """What is too large is rejected unread; a rejected file is not needed any more."""
+    """What is too large, or no parcel, is rejected unread; a rejected file is not needed any more."""
     try:
         yield
-    except TooLarge as error:
+    except (TooLarge, ParcelDamaged) as error:
         raise UpdateRejected(str(error)) from None
     except UpdateRejected:
         spool.release(key)

@@ -16,7 +16,7 @@ from ..storage.job import JobSpec
 from ..storage.rules import rule_of
 from ..storage.tensors import Header, read_header
 from .layout import Layout, read_layout
-from .spool import Spool
+from .spool import Spool, file_name
 
 HEADER_ALLOWANCE = 1 << 20  # bytes by which an update's header may exceed the checkpoint's
 
@@ -65,7 +65,7 @@ def update_file(
 
 def plain_path(spool: Spool, key: str) -> Path:
     """Where the plain file of this update goes."""
-    return spool.own("plain~" + key.replace("/", "~"))
+    return spool.own("plain~" + file_name(key))
 
 
 def _forms(layout: Layout) -> list[Form]:

@@ -15,6 +15,7 @@ from ..storage.job import JobSpec
 from ..storage.objects import OBJECT_BYTES_MAX, ObjectStore
 from ..storage.tensors import Written, read_header
 from .checkpoint import write_checkpoint
+from .intake import place_of
 from .record import Record
 from .spool import Spool
 from .unpacking import packed, update_file
@@ -90,7 +91,9 @@ class Verifying:
             return f"the checkpoint of round {number - 1}, from which it started, is gone"
         rounds = sorted({manifest.round_of(entry) for entry in manifest.entries})
         held = {info.key for each in rounds for info in self._store.list(keys.updates(job, each))}
-        gone = [entry.client for entry in manifest.entries if self._key(manifest, entry) not in held]
+        gone = [
+            entry.client for entry in manifest.entries if keys.split_place(self._place(manifest, entry))[0] not in held
+        ]
         if not gone:
             return ""
         if len(gone) == len(manifest.entries):
@@ -128,7 +131,7 @@ class Verifying:
         if base is not None and packed(self._spec, number):
             header = read_header(base)
             unpacked.add(entry.digest)
-        key = self._key(manifest, entry)
+        key = self._place(manifest, entry)
         return update_file(self._spool, self._spec, number, key, size=entry.size, digest=entry.digest, base=header)
 
     def _path(self, key: str) -> Path | None:
@@ -141,8 +144,11 @@ class Verifying:
         path = self._path(key)
         return None if path is None else digest_file(path)
 
-    def _key(self, manifest: Manifest, entry: Entry) -> str:
-        return keys.update(self._spec.job, manifest.round_of(entry), entry.source, entry.client, entry.attempt)
+    def _place(self, manifest: Manifest, entry: Entry) -> str:
+        return place_of(self._spec, manifest.round_of(entry), entry)
+
+    def _object(self, manifest: Manifest, entry: Entry) -> str:
+        return keys.split_place(self._place(manifest, entry))[0]
 
 
 def _no_checkpoint(number: int, last: bool) -> Verdict:

@@ -20,6 +20,7 @@ ITEMS_MAX = 256  # of any list or map in a message: msgpack makes room for as ma
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
 Digest = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{32}|[0-9a-f]{64})$")]  # an XXH3 or a blake3
+Parcel = Annotated[str, Field(max_length=220, pattern=r"^(?:_[a-z0-9-]{1,63}\.[a-z0-9-]{1,63}){2,64}$")]
 Source = Annotated[str, Field(pattern=r"^(site|pool)\.[a-z0-9-]{1,63}$")]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 RoundNumber = Annotated[int, Field(ge=0, le=99_999)]
@@ -50,7 +51,8 @@ class RoundJob(_Message):
     `state` is what this client kept with its last update that counted, where the algorithm keeps anything;
     `server` what the strategy keeps beside the checkpoint, where clients need it. `again` says that somebody
     may have been asked before, so that the trainer looks for an update first; `set_aside` names attempts
-    that were rejected and do not count as one. `publication` tells one sending from the next.
+    that were rejected and do not count as one. `publication` tells one sending from the next. `parcels` says
+    that small updates of several clients may come as one object.
     """
 
     type: Literal["round-job"] = "round-job"
@@ -75,6 +77,7 @@ class RoundJob(_Message):
     publication: Name = "0"
     again: bool = False
     set_aside: Annotated[tuple[Name, ...], Field(strict=False, max_length=SET_ASIDE_MAX)] = ()  # a list on the wire
+    parcels: bool = False
 
     @property
     def site(self) -> str | None:
@@ -104,8 +107,8 @@ class Failure(BaseModel):
 class Completion(_Message):
     """What became of one attempt: an update is in the store, an evaluation's numbers, or a failure.
 
-    An update's own facts (examples, metrics) stand in its file. Who answered is known from the stream
-    that carries this, and the key follows from stream, client and attempt: no field here is trusted for it.
+    An update's own facts (examples, metrics) stand in its file. Who answered is known from the stream that carries
+    this, and the key follows from stream, client, attempt and parcel: nobody can name another source's object.
     """
 
     type: Literal["completion"] = "completion"
@@ -117,6 +120,7 @@ class Completion(_Message):
     outcome: Literal["updated", "evaluated", "failed", "dead"]
     digest: Digest | None = None
     size: Count = 0
+    parcel: Parcel | None = None  # that the update lies in, with others of the same source
     examples: Count = 0  # of an evaluation
     metrics: Metrics = Field(default_factory=dict)  # of an evaluation
     counts: Counts = Field(default_factory=dict)  # of an evaluation: what its metrics follow from

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .digests import DIGEST_PATTERN
 from .errors import ObjectDamaged
+from .keys import PARCEL_CHARACTERS_MAX, PARCEL_PATTERN
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
@@ -59,6 +60,7 @@ class Entry(_Document):
     terms: Metrics = Field(default_factory=dict)  # numbers that the algorithm's formula takes from each client
     state: Digest | None = None  # of what the client keeps from this update to its next, where it keeps anything
     state_bytes: Annotated[int, Field(ge=0)] = 0
+    parcel: Annotated[str, Field(max_length=PARCEL_CHARACTERS_MAX, pattern=PARCEL_PATTERN)] | None = None  # it lies in
 
 
 class Manifest(_Document):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+PARCEL_CHARACTERS_MAX = 220  # of a parcel's name: file systems stop at 255, its ending included
 
 NAME = re.compile(r"[a-z0-9-]{1,63}\Z")
 
@@ -97,7 +100,22 @@ def updates(job: str, round_number: int | None = None, source: str | None = None
 
 
 def update(job: str, round_number: int, source: str, client: str, attempt: str) -> str:
+    """Of an update that is an object of its own."""
     return f"{updates(job, round_number, source, client)}{_name(attempt)}.safetensors"
+
+
+def parcels(job: str, round_number: int, source: str) -> str:
+    """The prefix of a source's parcels of a round: each holds small updates of several clients."""
+    return f"{updates(job, round_number, source)}_"
+
+
+def parcel(job: str, round_number: int, source: str, name: str) -> str:
+    return f"{updates(job, round_number, source)}{name}.safetensors"
+
+
+def parcel_name(members: Iterable[tuple[str, str]]) -> str:
+    """The name of a parcel that holds these clients' attempts: a listing tells all that is in it."""
+    return "".join(f"_{_name(client)}.{_name(attempt)}" for client, attempt in members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +127,43 @@ class UpdateName:
     source: str
     client: str
     attempt: str
+    parcel: str = ""  # that it lies in; "": it is an object of its own
+
+    @property
+    def place(self) -> str:
+        """The key of the update's own object; in a parcel that one's key, "#", and `<client>.<attempt>`."""
+        if not self.parcel:
+            return update(self.job, self.round, self.source, self.client, self.attempt)
+        return f"{parcel(self.job, self.round, self.source, self.parcel)}#{self.client}.{self.attempt}"
 
 
-_UPDATE = re.compile(
-    r"updates/(?P<job>[a-z0-9-]{1,63})/(?P<round>\d{5})/(?P<source>(?:site|pool)\.[a-z0-9-]{1,63})/"
-    r"(?P<client>[a-z0-9-]{1,63})\.(?P<attempt>[a-z0-9-]{1,63})\.safetensors\Z"
-)
+def split_place(place: str) -> tuple[str, str]:
+    """(the object's key, which member of it); no member where the object is the update."""
+    key, _, member = place.partition("#")
+    return key, member
+
+
+_FOLDER = r"updates/(?P<job>[a-z0-9-]{1,63})/(?P<round>\d{5})/(?P<source>(?:site|pool)\.[a-z0-9-]{1,63})/"
+_MEMBER = r"[a-z0-9-]{1,63}\.[a-z0-9-]{1,63}"
+PARCEL_PATTERN = rf"^(?:_{_MEMBER}){{2,64}}$"
+_UPDATE = re.compile(rf"{_FOLDER}(?P<members>{_MEMBER}|(?:_{_MEMBER}){{2,64}})\.safetensors\Z")
+
+
+def read_updates(key: str) -> tuple[UpdateName, ...]:
+    """The way back from a key: one update, those of a parcel, or none for any other key."""
+    found = _UPDATE.match(key)
+    if found is None:
+        return ()
+    name = found["members"] if found["members"].startswith("_") else ""
+    members = (member.split(".") for member in found["members"].removeprefix("_").split("_"))
+    place = found["job"], int(found["round"]), found["source"]
+    return tuple(UpdateName(*place, client, attempt, name) for client, attempt in members)
 
 
 def read_update(key: str) -> UpdateName | None:
-    """The way back from an update's key; None for any other key."""
-    found = _UPDATE.match(key)
-    if found is None:
-        return None
-    return UpdateName(found["job"], int(found["round"]), found["source"], found["client"], found["attempt"])
+    """The way back from the key of an update that is an object of its own; None for any other key."""
+    names = read_updates(key)
+    return names[0] if len(names) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,58 +1,124 @@
-"""Round jobs that are done and not told yet: short ones are told and acknowledged several at a time.
+"""Round jobs that are done and not told yet: short ones are stored, told and acknowledged several at a time.
 
-A trip to Redis and back costs as much as a very short job. What is bundled is stored already, and acknowledged only
-after it was told, so that a trainer which dies hands all of it to others, who find the updates.
+A trip to a store or to Redis and back costs more than a very short job. What waits is acknowledged only after it was
+stored and told, so that a trainer which dies hands all of it to others, who find what is stored or do it again.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from ..broker.messages import Completion
 from ..broker.ports import Delivery
+from ..storage import keys
+from ..storage.objects import ObjectStore
+from ..storage.parcels import MEMBERS_MAX, pack
 from .ports import News
 
-BUNDLE_MAX = 8  # round jobs of one trip
+BUNDLE_MAX = MEMBERS_MAX  # round jobs of one trip
 SHORT_SECONDS = 0.03  # a bundle waits for the jobs after it: 0.25 s at most, if none is longer than the last ones
 CHEAP_SECONDS = 0.002  # to store and tell one; what takes longer is better done beside the next one's training
 REMEMBERED = 8  # jobs that were all short before the next is taken for short
 
 
+@dataclass(slots=True)
+class Waiting:
+    """A round job that is done and not told."""
+
+    delivery: Delivery
+    completion: Completion
+    update: bytes | None = None  # that is not stored yet
+
+
 class Bundle:
     """What one trainer has still to tell, in order."""
 
-    def __init__(self, news: News, source: str) -> None:
+    def __init__(self, store: ObjectStore, news: News, source: str) -> None:
+        self._store = store
         self._news = news
         self._source = source
-        self._waiting: list[tuple[Delivery, Completion]] = []
+        self._waiting: list[Waiting] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, delivery: Delivery, completion: Completion) -> None:
-        """This round job is done; its update, if it has one, is in the store."""
-        self._waiting.append((delivery, completion))
+    def add(self, delivery: Delivery, completion: Completion, update: bytes | None = None) -> None:
+        """This round job is done; its update, if it has one, is in the store, or small and stored as this is sent."""
+        self._waiting.append(Waiting(delivery, completion, update))
 
     def send(self) -> None:
-        """Tell all, then acknowledge. Raises as `News.append_all`: nothing is acknowledged then."""
+        """Store and tell all, then acknowledge. Raises as these verbs do: nothing is acknowledged then."""
+        for parcel in parcels_of(self._waiting, self._source):
+            self._store.create(parcel.key, parcel.body)
+            for one in parcel.members:
+                one.completion = one.completion.model_copy(update={"parcel": parcel.name})
+                one.update = None
         if self._waiting:
-            self._news.append_all([completion for _, completion in self._waiting], self._source)
+            self._news.append_all([one.completion for one in self._waiting], self._source)
         while self._waiting:
-            self._waiting.pop(0)[0].ack()
+            self._waiting.pop(0).delivery.ack()
 
     def hand_back(self) -> None:
         """Give the round jobs to others, who will find what is stored."""
         while self._waiting:
-            self._waiting.pop(0)[0].requeue()
+            self._waiting.pop(0).delivery.requeue()
+
+
+class Parcel(NamedTuple):
+    """What is stored as one object; the update alone where it is one."""
+
+    key: str
+    name: str | None
+    members: list[Waiting]
+
+    @property
+    def body(self) -> bytes:
+        bodies = [one.update or b"" for one in self.members]
+        if self.name is None:
+            return bodies[0]
+        return pack([(member(one), body) for one, body in zip(self.members, bodies, strict=True)])
+
+
+def parcels_of(waiting: Iterable[Waiting], source: str) -> Iterator[Parcel]:
+    """What of this is to be stored, each parcel of one round, in order."""
+    part: list[Waiting] = []
+    for one in [one for one in waiting if one.update is not None]:
+        if part and not fits(part, one):
+            yield parcel_of(part, source)
+            part = []
+        part.append(one)
+    if part:
+        yield parcel_of(part, source)
+
+
+def fits(part: list[Waiting], one: Waiting) -> bool:
+    said, same = one.completion, part[0].completion
+    long = sum(len(member(each)) + 1 for each in [*part, one]) > keys.PARCEL_CHARACTERS_MAX
+    return (said.job, said.round) == (same.job, same.round) and not long and len(part) < MEMBERS_MAX
+
+
+def parcel_of(part: list[Waiting], source: str) -> Parcel:
+    said = part[0].completion
+    if len(part) == 1:
+        return Parcel(keys.update(said.job, said.round, source, said.client, said.attempt), None, part)
+    name = keys.parcel_name((one.completion.client, one.completion.attempt) for one in part)
+    return Parcel(keys.parcel(said.job, said.round, source, name), name, part)
+
+
+def member(one: Waiting) -> str:
+    return f"{one.completion.client}.{one.completion.attempt}"
 
 
 class Pace:
     """How long the last round jobs took: where all were short, and cheap to store, the next is worth waiting for."""
 
-    def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=REMEMBERED)
-        self._leaving: deque[float] = deque(maxlen=REMEMBERED)
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._last: deque[float] = deque(maxlen=remembered)
+        self._leaving: deque[float] = deque(maxlen=remembered)
 
     def took(self, seconds: float) -> None:
         """A round job, until there was something to tell of it."""
@@ -67,8 +133,12 @@ class Pace:
         self._last.clear()
 
     @property
+    def short(self) -> bool:
+        """Whether the next is taken for short."""
+        return len(self._last) == self._last.maxlen and max(self._last) < SHORT_SECONDS
+
+    @property
     def ahead(self) -> int:
-        """How many may wait to be told together."""
-        short = len(self._last) == REMEMBERED and max(self._last) < SHORT_SECONDS
+        """How many may wait to be told together, where each is stored by itself."""
         cheap = median(self._leaving or [0.0]) < CHEAP_SECONDS  # one of them may have waited for a core
-        return BUNDLE_MAX if short and cheap else 1
+        return BUNDLE_MAX if self.short and cheap else 1

@@ -18,8 +18,10 @@ from ..broker.errors import BrokerError
 from ..broker.messages import Completion, RoundJob
 from ..broker.ports import Delivery
 from ..storage import keys
+from ..storage.errors import StorageError
 from ..storage.job import JobSpec
-from .bundle import Bundle, Pace
+from ..storage.parcels import MEMBER_BYTES_MAX
+from .bundle import BUNDLE_MAX, Bundle, Pace
 from .patience import HandBack, Patience, fields_of
 from .ports import Bench, Beside
 from .standing import Standing
@@ -43,18 +45,25 @@ class Leaving:
     completion: Completion
     update: Trained | None = None
 
+    @property
+    def small(self) -> bool:
+        """Whether its update, if it has one, may leave together with those of other clients."""
+        update = self.update
+        return self.job.parcels and (update is None or (update.state is None and update.size <= MEMBER_BYTES_MAX))
+
 
 class Outbox:
     """One worker's. Its verbs are for the worker's own thread."""
 
-    def __init__(self, bench: Bench, states: States, beside: Beside) -> None:
+    def __init__(self, bench: Bench, states: States, beside: Beside, pace: Pace) -> None:
         self._bench = bench
         self._states = states
         self._beside = beside
         self._standing = Standing(bench)
         self._persist = Patience(bench.stop, self._standing)
-        self._bundle = Bundle(bench.news, bench.source)
-        self._pace = Pace()
+        self._bundle = Bundle(bench.store, bench.news, bench.source)
+        self._pace = pace
+        self._small = False  # whether the last one was
         self._uploading: RoundJob | None = None  # what is on its way, where that takes a while
         self._path: Path | None = None  # of its update
         self._seconds = 0.0  # that the last one took to leave
@@ -72,7 +81,7 @@ class Outbox:
     @property
     def ahead(self) -> int:
         """How many round jobs this trainer may have in hand."""
-        return max(BESIDE, self._pace.ahead)
+        return max(BESIDE, self._together)
 
     @property
     def waits(self) -> bool:
@@ -82,7 +91,12 @@ class Outbox:
     @property
     def full(self) -> bool:
         """Whether what waits has to be told before the next one is taken."""
-        return len(self._bundle) >= self._pace.ahead
+        return len(self._bundle) >= self._together
+
+    @property
+    def _together(self) -> int:
+        """How many may wait to be told together."""
+        return BUNDLE_MAX if self._small and self._pace.short else self._pace.ahead
 
     def took(self, seconds: float) -> None:
         """So long did a round job take, until there was something to tell; say it before that is `put`."""
@@ -92,6 +106,10 @@ class Outbox:
         """Send it off; waits until the one before it is gone, and does `meanwhile` now and then."""
         while not self._beside.ended(LOOK_SECONDS):
             meanwhile()
+        self._small = leaving.small
+        if self._small and self._pace.short:
+            self._hold(leaving)
+            return
         self._pace.left(self._seconds)
         large = leaving.update is not None and leaving.update.size >= UPLOAD_BYTES_TOLD
         self._uploading = leaving.job if large else None
@@ -116,13 +134,22 @@ class Outbox:
     def tell_late(self) -> None:
         """Tell what waits, if that can be done now: the one after it was taken for short and is not."""
         if self.waits:
-            with contextlib.suppress(BrokerError):
+            with contextlib.suppress(BrokerError, StorageError):
                 self._bundle.send()
 
     def close(self) -> None:
         """Wait for what is on its way; hand back what was not told."""
         self._beside.ended(None)
         self._bundle.hand_back()
+
+    def _hold(self, leaving: Leaving) -> None:
+        """Keep it in memory: it is stored together with what comes after it."""
+        body = None
+        if leaving.update is not None:
+            body = leaving.update.path.read_bytes()
+            leaving.update.path.unlink(missing_ok=True)
+        self._uploading = self._path = None
+        self._bundle.add(leaving.delivery, leaving.completion, body)
 
     def _send_off(self, leaving: Leaving, *, together: bool) -> None:
         begun = self._bench.clock()

@@ -17,12 +17,12 @@ from ..broker.errors import BrokerError, MessageUnreadable
 from ..broker.messages import Completion, Failure, RoundJob, decode
 from ..broker.ports import Broker, Consumer, Delivery
 from ..broker.topology import evaluations_queue, rounds_queue
-from ..storage import keys
 from ..storage.errors import ObjectDamaged, ObjectMissing
 from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
 from ..storage.ports import Ledger
 from .beside import OneThread
+from .bundle import Pace
 from .checkpoints import Checkpoints
 from .code import TaskCode, TaskNotInstalled
 from .outbox import BESIDE, Leaving, Outbox
@@ -32,6 +32,7 @@ from .presence import Announcing
 from .specs import Specs
 from .standing import Standing
 from .states import States
+from .stored import Stored
 from .wire import Crashed, Evaluated, Outcome, Stopped, TaskFailed, Trained, Work
 
 IDLE_SECONDS = 1.0  # of one wait for a round job, on the broker: how late a stop may be noticed
@@ -67,6 +68,7 @@ class Worker:
         clock: Callable[[], float] = time.monotonic,
         attempt: Callable[[], str] | None = None,
         beside: Beside | None = None,
+        pace: Pace | None = None,
     ) -> None:
         """Prepare; nothing is contacted before `run`.
 
@@ -84,6 +86,7 @@ class Worker:
             clock: monotonic seconds.
             attempt: makes the id of an attempt; at random if not given.
             beside: runs what leaves beside the training; a thread if not given.
+            pace: says whether round jobs are short enough to leave together; by the last eight if not given.
         """
         self._adapters = (store, broker, news, ledger, training)
         self._name = name
@@ -97,7 +100,9 @@ class Worker:
         self._states = States(store, cache, personal or cache / "personal")
         self._outputs = [cache / f"update-{number}.safetensors" for number in range(BESIDE)]  # one is on its way
         self._specs = Specs(store)
+        self._stored_before = Stored(store, source, clock)
         self._beside = beside or OneThread(name)
+        self._pace = pace or Pace()
 
     def run(self, stop: Stop) -> None:
         """Work until told to stop; work in hand then goes back to its queue."""
@@ -105,7 +110,7 @@ class Worker:
         self._standing = Standing(self._bench)
         self._persist = Patience(stop, self._standing)
         self._presence = Announcing(self._bench.ledger, self._name, self._facts, self._clock)
-        self._outbox = Outbox(self._bench, self._states, self._beside)
+        self._outbox = Outbox(self._bench, self._states, self._beside, self._pace)
         consumer: Consumer | None = None
         while not stop.is_set():
             try:
@@ -225,11 +230,11 @@ class Worker:
 
     def _stored(self, job: RoundJob) -> Completion | None:
         """The completion of an update that is in the store already: it may never have been told."""
-        for info in self._bench.store.list(keys.updates(job.job, job.round, self._source, job.client)):
-            name = keys.read_update(info.key)
-            if name is not None and name.attempt not in job.set_aside:
-                return self._completion(job, name.attempt, outcome="updated", size=info.size)
-        return None
+        found = self._stored_before.find(job)
+        if found is None:
+            return None
+        name, size = found
+        return self._completion(job, name.attempt, outcome="updated", size=size, parcel=name.parcel or None)
 
     def _work(self, job: RoundJob, spec: JobSpec) -> Work:
         return Work(

@@ -54,17 +54,20 @@ def needed(store: ObjectStore, spec: JobSpec, last: int) -> Needed:
 def flow_waste(store: ObjectStore, spec: JobSpec, keep: Needed) -> Iterator[tuple[ObjectInfo, str]]:
     """Each update that may go, and why."""
     for info in store.list(keys.updates(spec.job)):
-        name = keys.read_update(info.key)
-        why = "not an update of any round" if name is None else keep.why_not(name)
-        if why is not None:
-            yield info, why
+        reasons = [keep.why_not(name) for name in keys.read_updates(info.key)] or ["not an update of any round"]
+        if None not in reasons:
+            yield info, str(reasons[0])
 
 
 def counted_in(store: ObjectStore, spec: JobSpec, number: int) -> Iterator[str]:
-    """The keys of the updates that counted in a version: what its commit's turn to be forgotten takes along."""
+    """The keys of the updates that counted in a version: what its commit's turn to be forgotten takes along.
+
+    Not of parcels: another member of one may still be needed, which `flow_waste` looks at.
+    """
     try:
         manifest: Manifest = Record(store, spec.job).manifest(number)
     except ObjectMissing:
         return
     for entry in manifest.entries:
-        yield keys.update(spec.job, manifest.round_of(entry), entry.source, entry.client, entry.attempt)
+        if entry.parcel is None:
+            yield keys.update(spec.job, manifest.round_of(entry), entry.source, entry.client, entry.attempt)

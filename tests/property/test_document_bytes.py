@@ -86,11 +86,16 @@ def test_a_spec_with_other_values_is_read_or_damaged(changes: dict[str, Any]) ->
     read_or_damaged_spec(json.dumps(json.loads(write_spec(SPEC)) | changes).encode())
 
 
-@given(st.text(max_size=120) | st.from_regex(r"updates/.{0,60}\.safetensors"))
-def test_any_key_is_an_updates_key_or_none_and_the_way_back_agrees(key: str) -> None:
-    name = keys.read_update(key)
-    if name is not None:
-        assert keys.update(name.job, name.round, name.source, name.client, name.attempt) == key
+KEYS = st.from_regex(r"updates/j/00001/pool\.p/[ab_.]{0,30}\.safetensors", fullmatch=True)
+
+
+@given(st.text(max_size=120) | st.from_regex(r"updates/.{0,60}\.safetensors") | KEYS)
+def test_any_key_is_that_of_updates_or_of_none_and_the_way_back_agrees(key: str) -> None:
+    names = keys.read_updates(key)
+    assert {keys.split_place(name.place)[0] for name in names} <= {key}
+    assert len(names) == 1 or keys.read_update(key) is None
+    if len(names) > 1:
+        assert names[0].parcel == keys.parcel_name((name.client, name.attempt) for name in names)
 
 
 @pytest.mark.parametrize("depth", [10, 100_000])

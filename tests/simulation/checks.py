@@ -6,16 +6,16 @@ import json
 import re
 from typing import Any
 
-from simulation.fake_bytes import digest, examples_of, folded, read_update_bytes, valid_update
+from simulation.fake_bytes import digest, examples_of, folded, read_update_bytes, updates_in, valid_update
 from simulation.fake_store import Objects
-from simulation.fake_work import evaluation_of, update_key
+from simulation.fake_work import evaluation_of
 from simulation.keeping import Keeping
 from simulation.kernel import Actor
 from simulation.world import World
 
 from warren.storage import keys
 from warren.storage.job import JobSpec
-from warren.storage.keys import UpdateName, read_update
+from warren.storage.keys import UpdateName, read_updates
 
 DERIVED = ("best.safetensors", "metrics.csv", "curves.png")  # written again as the job goes on
 ENDS = ("cancel", "fail", "done")
@@ -34,7 +34,8 @@ class Checks:
         self.checkpoints: dict[tuple[str, int], bytes] = {}
         self.manifests: dict[tuple[str, int], Document] = {}
         self.controls: dict[str, list[tuple[int, str, str]]] = {job: [] for job in world.specs}  # step, command, reason
-        self.updates: dict[str, bytes] = {}  # every update that ever was
+        self.updates: dict[str, bytes] = {}  # every update that ever was, by its place
+        self.given: set[tuple[str, int, str]] = set()  # job, round, client: of these
         self.lost: set[str] = set()  # by the disk
         self.keeping = Keeping(world, objects)
         world.eyes = self
@@ -44,7 +45,9 @@ class Checks:
             self._fail(f"{key} was created once and changed")
         parts = key.split("/")
         if parts[0] == "updates":
-            self.updates[key] = body
+            for name, update in updates_in(key, body).items():
+                self.updates[name.place] = update
+                self.given.add((name.job, name.round, name.client))
         elif parts[2] == "rounds":
             self._world.kernel.note(f"FROZEN {parts[1]} {parts[3]}")
             self._manifest(self._world.specs[parts[1]], json.loads(body), actor)
@@ -100,7 +103,7 @@ class Checks:
         """A disk forgets an update right after it was frozen."""
         if self._world.hit("object-lost"):
             entry = manifest["entries"][-1]
-            key = keys.update(spec.job, manifest["round"], entry["source"], entry["client"], entry["attempt"])
+            key = keys.split_place(name_of(spec.job, manifest["round"], entry).place)[0]
             if key in self._objects.bodies:
                 self._world.kernel.note(f"the disk lost {key}")
                 self._objects.lose(key)
@@ -112,9 +115,9 @@ class Checks:
 
     def _entry(self, spec: JobSpec, number: int, entry: Document) -> None:
         client = entry["client"]
-        name = UpdateName(spec.job, number, spec.source_of(client), client, entry["attempt"])
-        body = self.updates.get(update_key(name))
-        if body is None or (update_key(name) not in self._objects.bodies and update_key(name) not in self.lost):
+        name = name_of(spec.job, number, {**entry, "source": spec.source_of(client)})
+        body, key = self.updates.get(name.place), keys.split_place(name.place)[0]
+        if body is None or (key not in self._objects.bodies and key not in self.lost):
             self._fail(f"round {number} counts {client} {entry['attempt']}, which is not in the store")
         elif digest(body) != entry["digest"]:
             self._fail(f"round {number} counts {client} with a digest that is not its bytes'")
@@ -141,16 +144,14 @@ class Checks:
 
     def _valid_before(self, spec: JobSpec, number: int, client: str, step: int) -> bool:
         """Whether a valid update of the client was in the store before this step."""
-        names = [
-            read_update(key) for key in self._objects.under(keys.updates(spec.job, number, spec.source_of(client)))
-        ]
+        there = self._objects.under(keys.updates(spec.job, number, spec.source_of(client)))
         return any(
             name.client == client
             and name.attempt not in self._world.misannounced
-            and self._objects.put_at[update_key(name)] < step
-            and valid_update(self._objects.bodies[update_key(name)], name) is not None
-            for name in names
-            if name is not None
+            and self._objects.put_at[key] < step
+            and valid_update(self.updates[name.place], name) is not None
+            for key in there
+            for name in read_updates(key)
         )
 
     def _checkpoint(self, job: str, file: str, body: bytes) -> None:
@@ -167,8 +168,7 @@ class Checks:
     def _implied(self, job: str, number: int, manifest: Document) -> bytes | None:
         updates = []
         for entry in manifest["entries"]:
-            key = keys.update(job, number, entry["source"], entry["client"], entry["attempt"])
-            update = read_update_bytes(self.updates[key])
+            update = read_update_bytes(self.updates[name_of(job, number, entry).place])
             if update is None:
                 return None
             updates.append(update)
@@ -217,3 +217,8 @@ class Checks:
     def status(self, job: str) -> tuple[str, str]:
         """The command in force, and its reason."""
         return self.controls[job][-1][1:] if self.controls[job] else ("", "")
+
+
+def name_of(job: str, number: int, entry: Document) -> UpdateName:
+    """Where the update of this entry of a manifest lies, asked for in that round."""
+    return UpdateName(job, number, entry["source"], entry["client"], entry["attempt"], entry.get("parcel") or "")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from blake3 import blake3
 
-from warren.storage.keys import UpdateName
+from warren.storage.keys import UpdateName, read_updates
 
 RUBBISH = "nan"
 
@@ -49,6 +50,17 @@ def valid_update(body: bytes, name: UpdateName) -> FakeUpdate | None:
     found = read_update_bytes(body)
     said = None if found is None else (found.job, found.round, found.client, found.attempt)
     return found if said == (name.job, name.round, name.client, name.attempt) else None
+
+
+def updates_in(key: str, body: bytes) -> dict[UpdateName, bytes]:
+    """The updates of an object, and the bytes of each: of a parcel as the safetensors that it is."""
+    names = read_updates(key)
+    if len(names) < 2:
+        return dict.fromkeys(names, body)
+    start = 8 + int.from_bytes(body[:8], "little")
+    fields = json.loads(body[8:start])
+    places = {name: fields[f"{name.client}.{name.attempt}"]["data_offsets"] for name in names}
+    return {name: body[start + begin : start + end] for name, (begin, end) in places.items()}
 
 
 def trained_value(seed: int, round_number: int, client: str, base: bytes, salt: str = "") -> str:

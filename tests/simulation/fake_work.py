@@ -29,6 +29,7 @@ from warren.storage.documents import Base, Entry, Manifest
 from warren.storage.errors import ObjectDamaged
 from warren.storage.job import JobSpec
 from warren.storage.keys import UpdateName
+from warren.storage.parcels import MEMBER_BYTES_MAX, Parcels
 from warren.storage.rules import rule_of
 from warren.trainer.wire import Crashed, Evaluated, Outcome, Stopped, TaskFailed, Trained, Work
 
@@ -54,7 +55,7 @@ class FakeNumbers:
         return None
 
     def examine(self, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None, size: int = 0) -> Entry:
-        body = self.store.read(update_key(name))
+        body = self._read(name)
         found = valid_update(body, name)
         if found is None:
             raise UpdateRejected("rubbish" if read_update_bytes(body) is None else "it says it is another")
@@ -86,16 +87,21 @@ class FakeNumbers:
         pass
 
     def _update(self, manifest: Manifest, entry: Entry) -> FakeUpdate:
-        name = UpdateName(manifest.job, manifest.round_of(entry), entry.source, entry.client, entry.attempt)
-        body = self.store.read(update_key(name))
+        name = named(manifest.job, manifest.round_of(entry), entry)
+        body = self._read(name)
         found = read_update_bytes(body)
         if digest(body) != entry.digest or found is None:
-            raise ObjectDamaged(f"{update_key(name)} is not what was frozen")
+            raise ObjectDamaged(f"{name.place} is not what was frozen")
         return found
 
+    def _read(self, name: UpdateName) -> bytes:
+        if name.parcel:
+            return bytes(Parcels(self.store).read(name.place, MEMBER_BYTES_MAX))
+        return self.store.read(name.place)
 
-def update_key(name: UpdateName) -> str:
-    return keys.update(name.job, name.round, name.source, name.client, name.attempt)
+
+def named(job: str, asked_in: int, entry: Entry) -> UpdateName:
+    return UpdateName(job, asked_in, entry.source, entry.client, entry.attempt, entry.parcel or "")
 
 
 def entry_of(name: UpdateName, body: bytes, examples: int, state: str = "") -> Entry:
@@ -108,6 +114,7 @@ def entry_of(name: UpdateName, body: bytes, examples: int, state: str = "") -> E
         examples=examples,
         state=state or None,
         state_bytes=STATE_BYTES_MAX if state else 0,
+        parcel=name.parcel or None,
     )
 
 
@@ -145,6 +152,8 @@ class FakeTraining:
         while left > 0:
             self.world.kernel.block(min(left, BATCH_SECONDS))
             left -= BATCH_SECONDS
+            if self.quick and left <= 0:
+                break  # a real process asks only now and then
             if not keep_going():
                 return False
         return True

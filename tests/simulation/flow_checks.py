@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from simulation.checks import _CHECKPOINT, Checks, Document
+from simulation.checks import _CHECKPOINT, Checks, Document, name_of
 from simulation.fake_bytes import folded, read_update_bytes
 from simulation.kernel import Actor
 
@@ -31,10 +31,10 @@ class FlowChecks(Checks):
     def deleted(self, key: str) -> None:
         parts = key.split("/")
         if parts[0] == "updates":
-            name = keys.read_update(key)
-            version = None if name is None else self.version_of(name.job, name.client, name.round)
-            if version is not None and (parts[1], version) not in self.checkpoints:
-                self._fail(f"{key} was deleted, and version {version} is not committed")
+            for name in keys.read_updates(key):
+                version = self.version_of(name.job, name.client, name.round)
+                if version is not None and (parts[1], version) not in self.checkpoints:
+                    self._fail(f"{key} was deleted, and version {version} is not committed")
         elif found := _CHECKPOINT.search(key):
             for client, base in self._may_start(parts[1]):
                 if base == int(found[1]):
@@ -120,7 +120,7 @@ class FlowChecks(Checks):
     def _implied(self, job: str, number: int, manifest: Document) -> bytes | None:
         if number == 0:
             return super()._implied(job, number, manifest)
-        found = [read_update_bytes(self.updates[_key(job, entry)]) for entry in manifest["entries"]]
+        found = [read_update_bytes(self.updates[_place(job, entry)]) for entry in manifest["entries"]]
         if None in found:
             return None
         return folded(self.checkpoints.get((job, number - 1)), [update for update in found if update is not None])
@@ -146,5 +146,5 @@ def asks(plan: Document) -> set[Ask]:
     return {(client, plan["bases"].get(client, plan["round"] - 1)) for client in plan["clients"]}
 
 
-def _key(job: str, entry: Document) -> str:
-    return keys.update(job, entry["base"] + 1, entry["source"], entry["client"], entry["attempt"])
+def _place(job: str, entry: Document) -> str:
+    return name_of(job, entry["base"] + 1, entry).place

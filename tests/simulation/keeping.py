@@ -6,7 +6,6 @@ from typing import Any
 
 from simulation.fake_bytes import digest, read_update_bytes
 from simulation.fake_store import Objects
-from simulation.fake_work import update_key
 from simulation.world import World
 
 from warren.storage import keys
@@ -34,7 +33,7 @@ class Keeping:
             return
         client, key = entry["client"], keys.client_state(spec.job, entry["client"], number, entry["attempt"])
         name = UpdateName(spec.job, number, entry["source"], client, entry["attempt"])
-        update = read_update_bytes(self._objects.bodies.get(update_key(name), b""))
+        update = read_update_bytes(self._objects.bodies.get(name.place, b""))
         if key not in self._objects.bodies:
             self._fail(f"round {number} counts {client} {entry['attempt']}, and what it keeps is not in the store")
             return

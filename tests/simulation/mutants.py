@@ -10,7 +10,7 @@ from typing import Any
 
 from simulation.fake_bytes import read_update_bytes
 from simulation.fake_store import StorePort
-from simulation.fake_work import FakeNumbers, entry_of, update_key
+from simulation.fake_work import FakeNumbers, entry_of, named
 from simulation.flow_mutants import FLOW_MUTANTS
 from simulation.mutants_of_states import (
     Patch,
@@ -29,7 +29,7 @@ from simulation.play import play
 from warren.aggregator import collecting, round
 from warren.aggregator.carrying import Carrier
 from warren.aggregator.events import Answers, Freeze, Look, Round, Step
-from warren.aggregator.receipts import Receipts
+from warren.aggregator.receipts import Claim, Receipts
 from warren.aggregator.record import ENDS, JSON, Record, control_state
 from warren.storage import keys
 from warren.storage.documents import Base, Control, Entry, Manifest, write_document
@@ -103,8 +103,7 @@ def deduplication() -> Sequence[Patch]:
             for entries in attempts.values()
             for entry in entries
             if entry.client in clients
-            and keys.update(manifest.job, manifest.round, entry.source, entry.client, entry.attempt)
-            in self.store._objects.bodies  # type: ignore[attr-defined]
+            and keys.split_place(named(manifest.job, manifest.round, entry).place)[0] in self.store._objects.bodies  # type: ignore[attr-defined]
         ]
         unique = {(entry.client, entry.attempt): entry for entry in every}
         return frozen(self, manifest.model_copy(update={"entries": tuple(unique[at] for at in sorted(unique))}))
@@ -117,7 +116,7 @@ def validation_before_freeze() -> Sequence[Patch]:
     def examine(
         self: FakeNumbers, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None, size: int = 0
     ) -> Entry:
-        body = self.store.read(update_key(name))
+        body = self._read(name)
         found = read_update_bytes(body)
         return entry_of(name, body, 1 if found is None else found.examples)
 
@@ -132,6 +131,17 @@ def listing_before_a_deadline() -> Sequence[Patch]:
         return Step(replace(state, phase="looking", looked_at_store=True), (Look(store=False),), cause)
 
     return [(round, "consider", consider)]
+
+
+def parcels_are_listed() -> Sequence[Patch]:
+    """A look at the store overlooks the updates that lie together in one object."""
+
+    def from_store(self: Receipts) -> Any:
+        found = self.house.store.list(keys.updates(self.spec.job, self.round))
+        names = (keys.read_update(info.key) for info in found)
+        return self.receive([Claim(name) for name in names if name is not None])
+
+    return [(Receipts, "from_store", from_store)]
 
 
 def canonical_order() -> Sequence[Patch]:
@@ -234,6 +244,7 @@ MUTANTS = [
         deduplication,
         validation_before_freeze,
         listing_before_a_deadline,
+        parcels_are_listed,
         canonical_order,
         control_before_freeze,
         control_obeyed,

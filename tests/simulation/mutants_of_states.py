@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from simulation.fake_bytes import digest, read_update_bytes
-from simulation.fake_work import FakeNumbers, entry_of, update_key
+from simulation.fake_work import FakeNumbers, entry_of
 
 from warren.aggregator import collecting
 from warren.aggregator.client_states import ClientStates
@@ -49,10 +49,10 @@ def _without_states(examine: Any) -> Any:
     def examined(
         self: FakeNumbers, name: UpdateName, spec: JobSpec, base: Base | None, claimed: str | None, size: int = 0
     ) -> Entry:
-        found = read_update_bytes(self.store.read(update_key(name)))
+        found = read_update_bytes(self.store.read(name.place))
         if found is None or not found.state:
             return examine(self, name, spec, base, claimed)  # type: ignore[no-any-return]
-        return entry_of(name, self.store.read(update_key(name)), found.examples, found.state)
+        return entry_of(name, self.store.read(name.place), found.examples, found.state)
 
     return examined
 

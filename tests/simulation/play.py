@@ -27,7 +27,7 @@ from simulation.flow_checks import FlowChecks
 from simulation.forger import Forger
 from simulation.kernel import Kernel
 from simulation.operator import Operator
-from simulation.scene import TASK, Scene, draw_flow_scene, draw_scene
+from simulation.scene import TASK, Scene, crowded, draw_flow_scene, draw_scene
 from simulation.watching import Watching
 from simulation.world import World
 
@@ -40,6 +40,7 @@ from warren.broker.topology import SUBMISSIONS
 from warren.storage import keys
 from warren.storage.errors import StorageError
 from warren.storage.job import write_spec
+from warren.trainer.bundle import Pace
 from warren.trainer.worker import Worker
 
 CALM_SECONDS_MAX = 400.0  # after the storm: long enough for every deadline, extension and listing
@@ -72,6 +73,7 @@ class Played:
 
 
 QUICK_EVERY = 3  # one seed in so many has very short works
+CROWDED_EVERY = 2 * QUICK_EVERY  # of these one in two has many of them a trainer
 
 
 def play(
@@ -99,7 +101,8 @@ def play(
 
 def scene_of(seed: int, *, flows: bool = False) -> Scene:
     """The scene of a seed; `flows`: with asynchronous jobs."""
-    return (draw_flow_scene if flows else draw_scene)(random.Random(2 * seed))
+    scene = (draw_flow_scene if flows else draw_scene)(random.Random(2 * seed))
+    return scene if flows or seed % CROWDED_EVERY else crowded(scene)
 
 
 class Stage:
@@ -192,6 +195,7 @@ class Stage:
             clock=lambda: self.kernel.now,
             attempt=self.attempt,
             beside=Beside(self.kernel, process),
+            pace=Pace(remembered=1) if self._quick else None,
         )
         self.kernel.spawn(process, "works", lambda: worker.run(process.stop))
         process.on_end.append(lambda: self._again(lambda: self._start_trainer(number)))

@@ -81,6 +81,16 @@ def _fields(chance: random.Random, job: str, exact: bool) -> dict[str, Any]:
     return fields
 
 
+def crowded(scene: Scene) -> Scene:
+    """The same with more clients than leave together, and one trainer a source."""
+    specs = tuple(spec if spec.sites else make_spec(_crowd(spec)) for spec in scene.specs)
+    return replace(scene, specs=specs, trainers=tuple(dict.fromkeys(scene.trainers)))
+
+
+def _crowd(spec: JobSpec) -> dict[str, Any]:
+    return spec.model_dump(exclude={"strategy", "update"}) | {"clients": 3 * spec.clients, "fraction": 1.0}
+
+
 def draw_flow_scene(chance: random.Random) -> Scene:
     """The same with asynchronous jobs. Exact is ssp with a bound of 0, which waits for all as rounds do."""
     scene = draw_scene(chance)

@@ -11,7 +11,6 @@ from simulation.world import Letter, World
 
 from warren.broker.ports import Outgoing
 from warren.broker.topology import rounds_queue
-from warren.storage import keys
 
 _ROUNDS = rounds_queue("")
 
@@ -35,9 +34,7 @@ class Watching:
         if not queue.startswith(_ROUNDS):
             return
         job, number, client = letter.headers["job"], int(letter.headers["round"]), letter.headers["client"]
-        spec = self._world.specs[job]
-        prefix = keys.updates(job, number, spec.source_of(client), client)
-        stored = any(key.startswith(prefix) for key in self._checks.updates)
+        stored = (job, number, client) in self._checks.given
         told = (job, number, client) in self._world.said_failed
         over = self._over(job, number, client) or bool(self._checks.controls[job])
         if not (stored or told or over):

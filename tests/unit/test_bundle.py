@@ -6,8 +6,10 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import fakeredis
+import pytest
 
 from warren.broker.completions import News
 from warren.broker.errors import BrokerUnavailable
@@ -17,15 +19,19 @@ from warren.broker.ports import Outgoing
 from warren.broker.topology import rounds_queue
 from warren.cli.metered import Meters, metered
 from warren.storage import keys
+from warren.storage.errors import StorageUnavailable
 from warren.storage.folder import FolderStore
 from warren.storage.job import make_spec, write_spec
+from warren.storage.keys import UpdateName
 from warren.storage.ledger import RedisLedger
-from warren.trainer.bundle import BUNDLE_MAX, REMEMBERED, SHORT_SECONDS, Pace
+from warren.storage.parcels import Parcels
+from warren.trainer.bundle import BUNDLE_MAX, REMEMBERED, SHORT_SECONDS, Pace, Waiting, parcels_of
 from warren.trainer.wire import Outcome, Trained, Work
 from warren.trainer.worker import Worker
 
 SOURCE = b"def model(): ...\ndef data(client): ...\n"
 QUEUE = rounds_queue("pool.default")
+UPDATE = b"an update"
 
 
 class Told:
@@ -42,7 +48,10 @@ class Told:
             self._failures -= 1
             raise BrokerUnavailable("redis does not answer")
         for told in completions:
-            assert self._store.stat(keys.update(told.job, told.round, source, told.client, told.attempt)) is not None
+            name = UpdateName(told.job, told.round, source, told.client, told.attempt, told.parcel or "")
+            assert self._store.stat(keys.split_place(name.place)[0]) is not None
+            if name.parcel:
+                assert Parcels(self._store).read(name.place, 100) == UPDATE
         self.trips.append([told.client for told in completions])
         if sum(map(len, self.trips)) >= self.expected:
             self.all_told.set()
@@ -59,24 +68,31 @@ class Clocked:
         self.now += self._seconds(work.client)
         if work.client == self._asking:
             assert keep_going()
-        work.output_path.write_bytes(b"an update")
-        return Trained(work.output_path, 9, "0" * 64, 5, {})
+        work.output_path.write_bytes(UPDATE)
+        return Trained(work.output_path, len(UPDATE), "0" * 64, 5, {})
 
     def close(self) -> None: ...
 
 
 def serve(
-    root: Path, seconds: Callable[[str], float], clients: int = 40, *, failures: int = 0, asking: str = ""
+    root: Path,
+    seconds: Callable[[str], float],
+    clients: int = 40,
+    *,
+    failures: int = 0,
+    asking: str = "",
+    parcels: bool = False,
+    store: FolderStore | None = None,
 ) -> tuple[Told, MemoryBroker]:
     """Round jobs of so many clients, served by one worker until all are told."""
-    store, broker = FolderStore(root / "store"), MemoryBroker()
+    store, broker = store or FolderStore(root / "store"), MemoryBroker()
     (root / "tasks").mkdir()
     (root / "tasks" / "own.py").write_bytes(SOURCE)
     task = {"name": "own", "file": "own.py", "digest": hashlib.sha256(SOURCE).hexdigest()}
     store.create(keys.spec("j"), write_spec(make_spec({"job": "j", "task": task, "clients": clients})))
     broker.declare([QUEUE])
     jobs = (
-        RoundJob(job="j", round=1, kind="train", client=f"c{number:03}", source="pool.default")
+        RoundJob(job="j", round=1, kind="train", client=f"c{number:03}", source="pool.default", parcels=parcels)
         for number in range(clients)
     )
     broker.publish([Outgoing(QUEUE, encode(job)) for job in jobs])
@@ -171,3 +187,71 @@ def test_several_completions_stand_in_their_streams_in_order() -> None:
     news.append_all(several, "pool.p")
     told = {job: [decode(item.body, Completion).client for item in news.read(job, ["pool.p"], {}, 0)] for job in "jk"}
     assert told == {"j": ["c1", "c2"], "k": ["c1"]}
+
+
+class Slow(FolderStore):
+    """A store that remembers what updates were put there, and refuses the first parcels."""
+
+    def __init__(self, root: Path, refuse: int = 0) -> None:
+        super().__init__(root)
+        self.created: list[str] = []
+        self.refuse = refuse
+
+    def create(self, key: str, *args: Any, **more: Any) -> bool:
+        if key.startswith("updates/"):
+            self.created.append(key)
+            if self.refuse and len(keys.read_updates(key)) > 1:
+                self.refuse -= 1
+                raise StorageUnavailable("the store does not answer")
+        return super().create(key, *args, **more)
+
+
+def test_small_updates_of_short_jobs_are_stored_together(tmp_path: Path) -> None:
+    store, count = Slow(tmp_path / "store"), REMEMBERED - 1 + 4 * BUNDLE_MAX
+    told, broker = serve(tmp_path, lambda _: SHORT_SECONDS / 2, count, parcels=True, store=store)
+    assert [len(keys.read_updates(key)) for key in store.created] == [1] * (REMEMBERED - 1) + [BUNDLE_MAX] * 4
+    assert [client for trip in told.trips for client in trip] == [f"c{number:03}" for number in range(count)]
+    assert broker.depth(QUEUE) == (0, 0)
+
+
+def test_an_aggregator_that_does_not_know_parcels_gets_none(tmp_path: Path) -> None:
+    store = Slow(tmp_path / "store")
+    serve(tmp_path, lambda _: SHORT_SECONDS / 100, 24, store=store)
+    assert [len(keys.read_updates(key)) for key in store.created] == [1] * 24
+
+
+def test_updates_that_are_not_small_are_objects_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warren.trainer.outbox.MEMBER_BYTES_MAX", len(UPDATE) - 1)
+    store = Slow(tmp_path / "store")
+    serve(tmp_path, lambda _: SHORT_SECONDS / 100, 24, parcels=True, store=store)
+    assert [len(keys.read_updates(key)) for key in store.created] == [1] * 24
+
+
+def test_a_parcel_that_could_not_be_stored_is_stored_later_and_nothing_was_acknowledged(tmp_path: Path) -> None:
+    store, count = Slow(tmp_path / "store", refuse=2), REMEMBERED - 1 + 2 * BUNDLE_MAX
+    told, broker = serve(tmp_path, lambda _: SHORT_SECONDS / 100, count, parcels=True, store=store)
+    assert [client for trip in told.trips for client in trip] == [f"c{number:03}" for number in range(count)]
+    assert broker.depth(QUEUE) == (0, 0)
+
+
+def waiting(client: str, job: str = "j", round_number: int = 1, update: bytes | None = UPDATE) -> Waiting:
+    said = Completion(job=job, round=round_number, kind="train", client=client, attempt="a" * 16, outcome="updated")
+    return Waiting(MemoryDelivery(), said, update)
+
+
+class MemoryDelivery:
+    body, deliveries_before, headers = b"", 0, {}  # type: ignore[var-annotated]
+
+    def ack(self) -> None: ...
+    def requeue(self) -> None: ...
+    def dead_letter(self) -> None: ...
+
+
+def test_a_parcel_is_of_one_round_and_its_name_fits_a_file_system() -> None:
+    long = [waiting(f"{'x' * 60}{number}") for number in range(5)]
+    others = [waiting("c1", job="k"), waiting("c2", job="k", round_number=2), waiting("c3", update=None)]
+    found = list(parcels_of([*long, *others], "pool.default"))
+    assert [[one.completion.client[-2:] for one in parcel.members] for parcel in found] == [
+        ["x0", "x1"], ["x2", "x3"], ["x4"], ["c1"], ["c2"],
+    ]  # fmt: skip
+    assert all(len(f"{parcel.name}.safetensors") <= 255 for parcel in found if parcel.name)

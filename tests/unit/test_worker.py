@@ -133,6 +133,14 @@ def test_a_client_that_was_asked_before_is_not_trained_twice(place: Place) -> No
     assert (told.attempt, training.works) == ("earlier", [])
 
 
+def test_an_update_in_a_parcel_is_found_too(place: Place) -> None:
+    name = keys.parcel_name([("anne", "hers"), ("mary", "bad"), ("mary", "earlier")])
+    place.store.create(keys.parcel("j", 0, "site.mary", name), b"a parcel")
+    training = Scripted()
+    told = place.serve(training, a_job(again=True, parcels=True, set_aside=("bad",)))[0]
+    assert (told.attempt, told.parcel, training.works) == ("earlier", name, [])
+
+
 def test_an_update_that_was_set_aside_is_no_answer(place: Place) -> None:
     place.store.create(keys.update("j", 0, "site.mary", "mary", "bad"), b"rubbish")
     told = place.serve(Scripted(trained), a_job(again=True, set_aside=("bad",)))[0]
