@@ -153,9 +153,17 @@ class RabbitConsumer:
             self._link.post(tap.ask)
         return True
 
+    def _ask_ahead(self, taken: RabbitDelivery) -> None:
+        """Where several are worked on together, which are short, the next one comes while this one is worked on."""
+        if self._prefetch + 1 < self._allowed and len(self._out) < self._allowed and not self._held[taken.queue]:
+            tap = next(tap for tap in self._taps if tap.queue == taken.queue)
+            if tap.resting or self._full(tap):
+                self._ask(tap, self._busy_from)
+
     def _hand_out(self, delivery: RabbitDelivery) -> None:
         self._out.add(delivery)
         self._busy_from = time.monotonic()
+        self._ask_ahead(delivery)
         if len(self._taps) > 1 and len(self._out) >= self._prefetch:
             self._watch()
 

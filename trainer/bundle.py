@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 from typing import NamedTuple
 
 from ..broker.messages import Completion
@@ -20,9 +20,9 @@ from ..storage.parcels import MEMBERS_MAX, pack
 from .ports import News
 
 BUNDLE_MAX = MEMBERS_MAX  # round jobs of one trip
-SHORT_SECONDS = 0.03  # a bundle waits for the jobs after it: 0.25 s at most, if none is longer than the last ones
+SHORT_SECONDS = 0.03  # a bundle waits for the jobs after it: 0.25 s at most, if they are as short as the last ones
 CHEAP_SECONDS = 0.002  # to store and tell one; what takes longer is better done beside the next one's training
-REMEMBERED = 8  # jobs that were all short before the next is taken for short
+REMEMBERED = 8  # jobs that were short, taken together, before the next is taken for short
 
 
 @dataclass(slots=True)
@@ -114,7 +114,10 @@ def member(one: Waiting) -> str:
 
 
 class Pace:
-    """How long the last round jobs took: where all were short, and cheap to store, the next is worth waiting for."""
+    """How long the last round jobs took: where they were short, and cheap to store, the next is worth waiting for.
+
+    By their mean, as any one of them may have waited for a core.
+    """
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._last: deque[float] = deque(maxlen=remembered)
@@ -135,7 +138,7 @@ class Pace:
     @property
     def short(self) -> bool:
         """Whether the next is taken for short."""
-        return len(self._last) == self._last.maxlen and max(self._last) < SHORT_SECONDS
+        return len(self._last) == self._last.maxlen and mean(self._last) < SHORT_SECONDS
 
     @property
     def ahead(self) -> int:

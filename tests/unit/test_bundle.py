@@ -143,7 +143,7 @@ def test_one_long_job_among_short_ones_ends_the_bundling_until_it_is_forgotten()
         assert pace.ahead == 1
         pace.took(SHORT_SECONDS / 2)
     assert pace.ahead == BUNDLE_MAX
-    pace.took(SHORT_SECONDS)
+    pace.took(REMEMBERED * SHORT_SECONDS)
     assert pace.ahead == 1
     for _ in range(REMEMBERED):
         pace.took(0.0)
