@@ -49,6 +49,13 @@ def kind_of(digest: str | None) -> Digest:
     return passing if digest is None or len(digest) == PASSING_CHARACTERS else lasting
 
 
+def digest_of(data: bytes, digest: Digest = lasting) -> str:
+    """The digest of these bytes, in hex."""
+    hasher = digest()
+    hasher.update(data)
+    return hasher.hexdigest()
+
+
 def digest_file(path: Path, digest: Digest = lasting) -> str:
     """The digest of a file's bytes, in hex."""
     hasher = digest()

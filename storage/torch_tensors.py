@@ -9,7 +9,7 @@ import torch
 
 from .digests import Digest, lasting
 from .pages import map_pages
-from .tensors import Header, TensorSpec, Written, read_header, write_file
+from .tensors import Header, TensorSpec, Written, canonical, header_bytes, read_header, write_file
 
 TORCH_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -54,6 +54,13 @@ def save(
         StorageUnavailable: the disk is full or refuses.
     """
     return write_file(path, [row_of(name, tensor) for name, tensor in tensors.items()], metadata, digest)
+
+
+def held(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of the file that `save` writes. Raises TypeError as that does."""
+    rows = {name: row_of(name, tensor) for name, tensor in tensors.items()}
+    ordered = canonical(row[:3] for row in rows.values())
+    return b"".join((header_bytes(ordered, metadata), *(rows[name][3] for name, *_ in ordered)))
 
 
 def row_of(name: str, tensor: torch.Tensor) -> tuple[str, str, tuple[int, ...], memoryview]:

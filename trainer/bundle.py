@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from statistics import mean, median
+from statistics import median
 from typing import NamedTuple
 
 from ..broker.messages import Completion
@@ -138,7 +138,7 @@ class Pace:
     @property
     def short(self) -> bool:
         """Whether the next is taken for short."""
-        return len(self._last) == self._last.maxlen and mean(self._last) < SHORT_SECONDS
+        return len(self._last) == self._last.maxlen and sum(self._last) < len(self._last) * SHORT_SECONDS
 
     @property
     def ahead(self) -> int:

@@ -113,7 +113,7 @@ class Outbox:
         self._pace.left(self._seconds)
         large = leaving.update is not None and leaving.update.size >= UPLOAD_BYTES_TOLD
         self._uploading = leaving.job if large else None
-        self._path = leaving.update.path if leaving.update is not None else None
+        self._path = None if leaving.update is None or leaving.update.body is not None else leaving.update.path
         if self._pace.ahead > 1:
             self._send_off(leaving, together=True)
         else:
@@ -144,10 +144,12 @@ class Outbox:
 
     def _hold(self, leaving: Leaving) -> None:
         """Keep it in memory: it is stored together with what comes after it."""
-        body = None
-        if leaving.update is not None:
-            body = leaving.update.path.read_bytes()
-            leaving.update.path.unlink(missing_ok=True)
+        update, body = leaving.update, None
+        if update is not None and update.body is None:
+            body = update.path.read_bytes()
+            update.path.unlink(missing_ok=True)
+        elif update is not None:
+            body = update.body
         self._uploading = self._path = None
         self._bundle.add(leaving.delivery, leaving.completion, body)
 
@@ -172,8 +174,11 @@ class Outbox:
             self._persist(job, self._states.keep, job, leaving.spec, attempt, update.state[0])
             update.state[0].unlink(missing_ok=True)
         key = keys.update(job.job, job.round, self._bench.source, job.client, attempt)
-        self._persist(job, partial(self._bench.store.create, given=True), key, update.path)
-        update.path.unlink(missing_ok=True)  # before the kernel begins to write it to the disk
+        if update.body is not None:
+            self._persist(job, self._bench.store.create, key, update.body)
+        else:
+            self._persist(job, partial(self._bench.store.create, given=True), key, update.path)
+            update.path.unlink(missing_ok=True)  # before the kernel begins to write it to the disk
         log.info("update stored: %d examples, %d bytes", update.examples, update.size, extra=fields_of(job))
 
     def _give_up(self, leaving: Leaving, why: HandBack) -> None:

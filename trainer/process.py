@@ -28,6 +28,7 @@ from .wire import (
     TaskFailed,
     Trained,
     Work,
+    read_answer,
     read_told,
     write_work,
 )
@@ -70,8 +71,7 @@ class _Child:
         """The next answer, or None after so long. Raises EOFError when the process is gone."""
         ready = {file for file, _ in self._watch.poll(1000 * seconds)}
         if self._pipe in ready or (ready and self.connection.poll(0)):
-            message: dict[str, Any] = json.loads(self.connection.recv_bytes(ANSWER_BYTES_MAX))
-            return message
+            return read_answer(self.connection.recv_bytes(ANSWER_BYTES_MAX))
         if ready:
             raise EOFError
         return None

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy
 import torch
 
-from ..storage.digests import passing
+from ..storage.digests import digest_of, passing
 from ..storage.job import JobSpec
 from ..storage.rules import BESIDE, rule_name
-from ..storage.torch_tensors import map_file, save
+from ..storage.tensors import Written
+from ..storage.torch_tensors import held, map_file, save
 from .batches import length, split
 from .errors import NeedsGpu, TaskError
 from .evaluate import evaluate
@@ -240,11 +241,14 @@ class Runner:
             stored = save(work.state_output_path, state, {**names, "rule": rule_name(work.spec)}, passing)
             facts |= {"state": stored.digest, "state_bytes": str(stored.size)}
             kept = (work.state_output_path, stored.size, stored.digest)
+        body = None if kept else _inline(work, tensors, facts)
         if work.spec.compress.used and work.kind == "train":
             written = save_packed(work, tensors, layout.trainable, facts)
+        elif body is not None:
+            written = Written(len(body), digest_of(body, passing))
         else:
             written = save(work.output_path, tensors, facts, passing)
-        return Trained(work.output_path, written.size, written.digest, learned.examples, metrics, kept)
+        return Trained(work.output_path, written.size, written.digest, learned.examples, metrics, kept, body)
 
     def _machine(self) -> dict[str, str]:
         """The facts that equal bytes depend on beside the seed."""
@@ -255,6 +259,14 @@ class Runner:
             "threads": str(torch.get_num_threads()),
             "device": device,
         }
+
+
+def _inline(work: Work, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> bytes | None:
+    """The update as bytes, where it may come with the answer; None where it is to be a file."""
+    if work.spec.compress.used or sum(tensor.nbytes for tensor in tensors.values()) > work.inline:
+        return None
+    body = held(tensors, facts)
+    return body if len(body) <= work.inline else None
 
 
 def _beside(learned: Learned) -> dict[str, torch.Tensor]:

@@ -23,7 +23,8 @@ class Work:
     """One client's work in one round, with everything fetched to local files.
 
     `output_path` is where the update is written; unused by an evaluation. `held_out` asks for the task's
-    own test data in place of the client's validation share.
+    own test data in place of the client's validation share. `inline` is the most bytes of an update that comes
+    with the answer and in no file: to make one costs more than a small update's training.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class Work:
     state_path: Path | None = None  # what the client kept
     server_path: Path | None = None  # what the strategy keeps beside the checkpoint
     share: float | None = None  # of the job's local work; None: all of it
+    inline: int = 0
 
     @property
     def state_output_path(self) -> Path:
@@ -53,6 +55,7 @@ class Trained:
     """An update lies at `path`: its size in bytes, the digest of its bytes, the examples it stands for.
 
     `state`: what the client keeps if it counts (path, size, digest); None where it keeps nothing.
+    `body`: the whole update, where it is small and came with the answer; there is no file then.
     """
 
     path: Path
@@ -61,6 +64,7 @@ class Trained:
     examples: int
     metrics: Mapping[str, float]
     state: tuple[Path, int, str] | None = None
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ def write_work(number: int, work: Work, spec: str | None = None) -> bytes:
         "state_path": None if work.state_path is None else str(work.state_path),
         "server_path": None if work.server_path is None else str(work.server_path),
         "share": work.share,
+        "inline": work.inline,
     }
     return json.dumps({"number": number, "work": fields}).encode()
 
@@ -147,13 +152,28 @@ def _spec_of(text: str) -> JobSpec:
 
 def write_told(number: int, told: Told, *, last: bool = False) -> bytes:
     """The answer to an order; `last` where the process ends after it, as its device refuses more."""
+    body = b""
     if isinstance(told, TaskFailed):
         fields: dict[str, Any] = {"failure": told.failure.model_dump(), "trace": told.trace}
     elif isinstance(told, Trained):
-        fields = {**asdict(told), "path": str(told.path), "state": told.state and [str(told.state[0]), *told.state[1:]]}
+        state = told.state and [str(told.state[0]), *told.state[1:]]
+        fields = {"path": str(told.path), "size": told.size, "digest": told.digest, "examples": told.examples}
+        fields |= {"metrics": dict(told.metrics), "state": state}
+        body = b"" if told.body is None else _BODY + told.body
     else:
         fields = asdict(told)
-    return json.dumps({"number": number, "outcome": type(told).__name__, "fields": fields, "last": last}).encode()
+    said = {"number": number, "outcome": type(told).__name__, "fields": fields, "last": last}
+    return json.dumps(said).encode() + body
+
+
+_BODY = b"\n"  # stands before an update that comes with the answer: JSON as it is written here has no line's end
+
+
+def read_answer(message: bytes) -> dict[str, Any]:
+    """What a training process said, with the update as `body`, where it came along."""
+    text, line_end, body = message.partition(_BODY)
+    said: dict[str, Any] = json.loads(text)
+    return {**said, "body": body} if line_end else said
 
 
 def read_told(message: dict[str, Any]) -> Told:
@@ -161,7 +181,7 @@ def read_told(message: dict[str, Any]) -> Told:
     match message["outcome"]:
         case "Trained":
             state = fields["state"] and (Path(fields["state"][0]), *fields["state"][1:])
-            return Trained(**{**fields, "path": Path(fields["path"]), "state": state})
+            return Trained(**{**fields, "path": Path(fields["path"]), "state": state, "body": message.get("body")})
         case "Evaluated":
             return Evaluated(**{**fields, "counted": tuple(fields["counted"])})
         case "TaskFailed":

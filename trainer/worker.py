@@ -20,6 +20,7 @@ from ..broker.topology import evaluations_queue, rounds_queue
 from ..storage.errors import ObjectDamaged, ObjectMissing
 from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
+from ..storage.parcels import MEMBER_BYTES_MAX
 from ..storage.ports import Ledger
 from .beside import OneThread
 from .bundle import Pace
@@ -253,6 +254,7 @@ class Worker:
             share=job.share,
             state_path=self._states.path(job, spec),
             server_path=self._states.server(job),
+            inline=MEMBER_BYTES_MAX if job.parcels else 0,
         )
 
     def _failed(self, job: RoundJob, attempt: str, error: str, text: str) -> Completion:

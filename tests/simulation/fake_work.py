@@ -173,9 +173,11 @@ class FakeTraining:
         if world.hit("wrong-digest"):
             claimed = digest(b"other bytes")
             world.misannounced.add(work.attempt)
-        work.output_path.parent.mkdir(parents=True, exist_ok=True)
-        work.output_path.write_bytes(body)
-        return Trained(work.output_path, len(body), claimed, update.examples, {}, state)
+        inline = state is None and len(body) <= work.inline
+        if not inline:
+            work.output_path.parent.mkdir(parents=True, exist_ok=True)
+            work.output_path.write_bytes(body)
+        return Trained(work.output_path, len(body), claimed, update.examples, {}, state, body if inline else None)
 
     def _keep(self, work: Work, before: bytes, value: str) -> tuple[Path, int, str] | None:
         if work.kind == "init" or rule_of(work.spec).keeps == "nothing":
