@@ -16,7 +16,7 @@ from .layout import Layout
 from .merging import merge
 from .strategies import ema
 from .strategies.average import Average, Squares, Tensors
-from .strategies.counted import counted
+from .strategies.counted import counted_of
 from .strategies.registry import load, looks_back, options_of
 
 
@@ -41,7 +41,7 @@ class Stepping:
         self._strategy = load(spec)
         self._looks_back = looks_back(spec)
         self._options = options_of(spec, manifest.round)
-        self._counted = tuple(counted(spec, entry) for entry in manifest.entries)
+        self._counted = counted_of(spec, manifest.entries)
 
     @torch.no_grad()
     def step(

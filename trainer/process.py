@@ -61,6 +61,7 @@ class _Child:
     def __init__(self, process: BaseProcess, connection: Connection) -> None:
         self.process, self.connection = process, connection
         self.facts: DeviceFacts | None = None
+        self._spec: JobSpec | None = None  # of the last order
         self._pipe = connection.fileno()
         self._watch, self._end = select.poll(), select.poll()  # multiprocessing's `wait` and `is_alive` make new ones
         self._watch.register(self._pipe, select.POLLIN)
@@ -75,6 +76,11 @@ class _Child:
         if ready:
             raise EOFError
         return None
+
+    def spec_to_send(self, spec: JobSpec) -> str:
+        """Its text, empty where the process has it from the order before: works of a round share one spec."""
+        known, self._spec = self._spec is spec, spec
+        return "" if known else write_spec(spec).decode()
 
     def alive(self) -> bool:
         return not self._end.poll(0)
@@ -96,7 +102,6 @@ class TrainingProcess:
         self._child: _Child | None = None
         self._number = 0
         self._closed = False
-        self._spec: tuple[JobSpec, str] | None = None
         _close_at_exit(self)
 
     @property
@@ -130,19 +135,13 @@ class TrainingProcess:
             return Stopped()
         self._number += 1
         try:
-            child.connection.send_bytes(write_work(self._number, work, self._written(work.spec)))
+            child.connection.send_bytes(write_work(self._number, work, child.spec_to_send(work.spec)))
             return self._await(child, self._number, keep_going)
         except (OSError, EOFError):
             return self._buried(child)
         except BaseException:
             self._kill(child)  # whoever interrupts the wait must not leave training behind
             raise
-
-    def _written(self, spec: JobSpec) -> str:
-        """The spec's text: the works of a round share one spec."""
-        if self._spec is None or self._spec[0] is not spec:
-            self._spec = (spec, write_spec(spec).decode())
-        return self._spec[1]
 
     def close(self) -> None:
         """End the process. A work in progress ends as stopped; the next `run` does so at once."""

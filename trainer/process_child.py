@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from ..storage.job import JobSpec
 from .errors import TrainerError, TrainingStopped
 from .failures import device_is_lost, failure_of, out_of_memory
 from .optimizers import spare_the_compiler
@@ -35,13 +36,16 @@ class Orders:
         self._look = select.poll()
         self._look.register(connection.fileno(), select.POLLIN)
         self._stopped_through = 0
+        self._spec: JobSpec | None = None  # of the last order
         threading.Thread(target=self._watch, name="orders", daemon=True).start()
 
     def take(self) -> tuple[int, Work]:
         while True:
             message = self._read()
             if "work" in message:
-                return message["number"], read_work(message["work"])
+                work = read_work(message["work"], self._spec)
+                self._spec = work.spec
+                return message["number"], work
 
     def wanted(self, number: int) -> bool:
         while self._look.poll(0):

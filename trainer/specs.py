@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ..storage import keys
 from ..storage.job import JobSpec, read_spec
 from ..storage.objects import ObjectStore
@@ -18,8 +20,11 @@ class Specs:
 
     def of(self, job: str) -> JobSpec:
         """The job's spec. Raises ObjectMissing, ObjectDamaged, and as the store does."""
-        spec = self._kept.pop(job, None) or read_spec(self._store.read(keys.spec(job)))
+        spec = self._kept.pop(job, None) or _read(self._store.read(keys.spec(job)))
         self._kept[job] = spec
         while len(self._kept) > SPECS_KEPT:
             self._kept.pop(next(iter(self._kept)))
         return spec
+
+
+_read = lru_cache(maxsize=SPECS_KEPT)(read_spec)  # so that trainers of one process name one spec by one object

@@ -116,10 +116,14 @@ class DeviceFacts:
 
 
 def write_work(number: int, work: Work, spec: str | None = None) -> bytes:
-    """The order, numbered so that a late answer to an earlier one is known for what it is; `spec`, if it is written."""
+    """The order, numbered so that a late answer to an earlier one is known for what it is.
+
+    Args:
+        spec: the text of its spec, if it is at hand; "" where the order before had the same.
+    """
     fields = {
         "kind": work.kind,
-        "spec": spec or write_spec(work.spec).decode(),
+        "spec": write_spec(work.spec).decode() if spec is None else spec,
         "job_round": work.job_round,
         "client": work.client,
         "index": work.index,
@@ -138,15 +142,17 @@ def write_work(number: int, work: Work, spec: str | None = None) -> bytes:
     return json.dumps({"number": number, "work": fields}).encode()
 
 
-def read_work(fields: dict[str, Any]) -> Work:
+def read_work(fields: dict[str, Any], before: JobSpec | None = None) -> Work:
+    """The order back; `before` is the spec of the one before."""
     names = ("task_path", "base_path", "output_path", "state_path", "server_path")
     paths = {name: None if fields[name] is None else Path(fields[name]) for name in names}
-    return Work(**{**fields, **paths, "spec": _spec_of(fields["spec"])})
+    spec = before if before is not None and not fields["spec"] else _spec_of(fields["spec"])
+    return Work(**{**fields, **paths, "spec": spec})
 
 
 @lru_cache(maxsize=SPECS_KEPT)
 def _spec_of(text: str) -> JobSpec:
-    """A spec of its text: the works of a round share one, and reading it costs 0.2 ms."""
+    """A spec of its text, which costs 0.2 ms to read: works of several jobs may take turns."""
     return read_spec(text.encode())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ...storage.documents import Entry
@@ -38,7 +38,13 @@ class Counted:
 
 def counted(spec: JobSpec, entry: Entry) -> Counted:
     """An entry of a manifest under the job's weighting."""
-    return Counted(entry.client, float(entry.examples) if counts_examples(spec) else 1.0, entry.terms)
+    return counted_of(spec, [entry])[0]
+
+
+def counted_of(spec: JobSpec, entries: Iterable[Entry]) -> tuple[Counted, ...]:
+    """As `counted`, of each entry of a manifest."""
+    by_examples = counts_examples(spec)
+    return tuple(Counted(one.client, float(one.examples) if by_examples else 1.0, one.terms) for one in entries)
 
 
 def weight(spec: JobSpec, entry: Entry) -> float:

@@ -40,7 +40,7 @@ def told_before_acknowledged() -> Sequence[Patch]:
 class Settled:
     """A round job that RabbitMQ hears nothing more of."""
 
-    body, deliveries_before, headers = b"", 0, {}  # type: ignore[var-annotated]
+    queue, body, deliveries_before, headers = "", b"", 0, {}  # type: ignore[var-annotated]
 
     def ack(self) -> None: ...
     def requeue(self) -> None: ...

@@ -240,7 +240,7 @@ def waiting(client: str, job: str = "j", round_number: int = 1, update: bytes | 
 
 
 class MemoryDelivery:
-    body, deliveries_before, headers = b"", 0, {}  # type: ignore[var-annotated]
+    queue, body, deliveries_before, headers = "", b"", 0, {}  # type: ignore[var-annotated]
 
     def ack(self) -> None: ...
     def requeue(self) -> None: ...

@@ -136,7 +136,7 @@ def test_after_short_works_a_long_one_leaves_beside_the_next(tmp_path: Path, mon
 
     def training(client: str) -> None:
         assert place.now is not None
-        place.now += 2 * SHORT_SECONDS if client == long else 0.0
+        place.now += REMEMBERED * SHORT_SECONDS if client == long else 0.0
 
     place.training = training
     place.storing = lambda client: place.events.wait(f"trained {after}") if client == long else None
