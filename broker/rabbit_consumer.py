@@ -47,6 +47,7 @@ class RabbitConsumer:
         self._takers = 0
         self._last = 0  # the place of the queue last taken from
         self._busy_from = 0.0  # when it was last taken from
+        self._rested = False  # since something was last taken
         self._watched = False  # whether a look at how long it is busy will come
         link.add(self)
 
@@ -58,6 +59,7 @@ class RabbitConsumer:
                 goes on trying in the background.
         """
         with self._changed:
+            self._rested = False
             self._send_kept_back()
             self._takers += 1
             try:
@@ -164,7 +166,7 @@ class RabbitConsumer:
         self._out.add(delivery)
         self._busy_from = time.monotonic()
         self._ask_ahead(delivery)
-        if len(self._taps) > 1 and len(self._out) >= self._prefetch:
+        if (len(self._taps) > 1 or self._asked is not None) and len(self._out) >= self._prefetch:
             self._watch()
 
     def _watch(self) -> None:
@@ -191,12 +193,13 @@ class RabbitConsumer:
         """Let the queues rest that could bring more; what came from them and goes back."""
         back: list[RabbitDelivery] = []
         owing = {one.queue for one in self._kept_back}
+        self._rested = True
         for tap in self._taps:
             if tap.queue in owing or not self._full(tap):
                 tap.rest()
-                held = self._held[tap.queue]
-                back += [one for one in held if not one.deliveries_before]  # 3.10 counts each return
-                self._held[tap.queue] = deque(one for one in held if one.deliveries_before)
+            held = self._held[tap.queue]
+            back += [one for one in held if not one.deliveries_before]  # 3.10 counts each return
+            self._held[tap.queue] = deque(one for one in held if one.deliveries_before)
         self._send_kept_back()
         return back
 
@@ -233,6 +236,9 @@ class RabbitConsumer:
         with self._changed:
             if delivery.asked_for:
                 self._asked = None
+                if self._rested and not self._takers and not delivery.deliveries_before:
+                    delivery.requeue()  # it was long in coming
+                    return
             self._held[delivery.queue].append(delivery)
             self._changed.notify_all()
 

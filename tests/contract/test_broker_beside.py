@@ -144,3 +144,30 @@ def test_after_long_work_beside_another_the_next_is_taken_beside_it(broker: Brok
         assert consumer.take(0.0) is None
         publish(broker, rounds, "e")
         assert taken(consumer) == "e"
+
+
+def test_where_one_came_more_are_there_at_once(broker: Broker, rounds: str) -> None:
+    """A queue that was empty just now is not asked for a while; a message that it sends ends that."""
+    with contextlib.closing(broker.consume([rounds])) as consumer:
+        consumer.allow(8)
+        for wave in ("abcd", "efgh"):
+            publish(broker, rounds, *wave)
+            several = [take(consumer), *(consumer.take(0.0) for _ in range(3))]
+            assert [one and text(one) for one in several] == list(wave)
+            assert consumer.take(0.0) is None
+            for delivery in several:
+                assert delivery is not None
+                delivery.ack()
+    assert eventually(lambda: broker.depth(rounds) == (0, 0))
+
+
+def test_what_was_asked_for_ahead_does_not_wait_behind_work_that_is_not_short(broker: Broker, rounds: str) -> None:
+    publish(broker, rounds, *"abc")
+    with contextlib.closing(broker.consume([rounds])) as busy:
+        busy.allow(8)
+        in_hand = [take(busy), take(busy)]
+        with contextlib.closing(broker.consume([rounds])) as idle:
+            assert taken(idle) == "c"
+        for delivery in in_hand:
+            delivery.ack()
+    assert eventually(lambda: broker.depth(rounds) == (0, 0))
