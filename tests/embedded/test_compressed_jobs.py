@@ -10,11 +10,12 @@ from services.tasks import write_job
 from services.undisturbed import run_embedded, undisturbed
 from services.watch import Watch
 
+from warren.aggregator.spool import Spool
 from warren.aggregator.verifying import Verifying
 from warren.storage import keys
 from warren.storage.folder import FolderStore
 from warren.storage.job import read_spec
-from warren.storage.tensors import read_header
+from warren.storage.tensors import header_of
 
 PLAIN_BYTES = 4 * (8 * 24 + 24 + 24 * 3 + 3)  # of the tensors
 
@@ -30,11 +31,10 @@ def test_a_job_with_packed_updates_learns_and_is_verified(tmp_path: Path, fields
     result = run_embedded(write_job(tmp_path, rounds=4, keep_updates=5, **fields), tmp_path / "runs", "--trainers", "2")
     assert result["state"] == "done"
     store = FolderStore(tmp_path / "runs")
-    updates = [store.local_path(info.key) for info in store.list(keys.updates(result["job"], 4))]
+    updates = [name for info in store.list(keys.updates(result["job"], 4)) for name in keys.read_updates(info.key)]
     assert len(updates) == 4
-    for path in updates:
-        assert path is not None
-        header = read_header(path)
+    for name in updates:
+        header = header_of(Spool(store, tmp_path / "updates").read(name.place, 1 << 20))
         assert header.size - header.data_start <= share * PLAIN_BYTES
     assert result["held_out"]["accuracy"] > 0.8, result
     spec = read_spec(store.read(keys.spec(result["job"])))
