@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ..broker.messages import SET_ASIDE_MAX, RoundJob, encode
@@ -40,7 +41,7 @@ from .receipts import Receipts
 from .record import Record
 from .sending import Sending
 
-PUBLISH_BATCH = 1000  # round jobs of one call to the broker
+PUBLISH_BATCH = 250  # round jobs that are made and given to the broker at a time: each takes 3 kB on its way
 
 
 class Carrier:
@@ -88,11 +89,11 @@ class Carrier:
         return [*events, Looked(self._glance())]
 
     def _publish(self, effect: Publish, round: Round) -> list[Event]:
-        messages = [self._round_job(client, effect.again) for client in effect.clients]
-        if self._spec.balance.balances:
-            self._asked_at |= dict.fromkeys(effect.clients, self._patiently(self._house.ledger.now))
-        for start in range(0, len(messages), PUBLISH_BATCH):
-            self._patiently(self._send, messages[start : start + PUBLISH_BATCH])
+        for start in range(0, len(effect.clients), PUBLISH_BATCH):
+            some = effect.clients[start : start + PUBLISH_BATCH]
+            if self._spec.balance.balances:
+                self._asked_at |= dict.fromkeys(some, self._patiently(self._house.ledger.now))
+            self._patiently(self._send, [self._round_job(client, effect.again) for client in some])
         return []
 
     def _round_job(self, client: str, again: bool) -> Outgoing:
@@ -153,7 +154,7 @@ class Carrier:
         asked, came = self._asked_at.get(entry.client), self._receipts.came_at.get(entry.client)
         if asked is None or came is None:
             return entry
-        return entry.model_copy(update={"took": round_to_ms(max(0.0, came - asked))})
+        return replace(entry, took=round_to_ms(max(0.0, came - asked)))
 
     def _write(self, effect: Write, round: Round) -> list[Event]:
         assert self.manifest is not None

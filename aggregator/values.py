@@ -17,8 +17,8 @@ from ..storage.pages import let_go, map_pages
 from ..storage.tensors import FLOATING, Header, TensorSpec, shown
 
 WEIGHTED_MAX = 2.0**100  # of |value| x weight: 100,000 clients of it still add up within float32
-WINDOW_BYTES = 1 << 20  # then unmapped: an update does not stay in our memory, of which four are read at a time
-BLOCK_BYTES = 1 << 20  # digested and checked while it is in cache
+BLOCK_BYTES = 1 << 19  # digested and checked while it is in cache
+WINDOW_BYTES = 1 << 19  # then unmapped: an update does not stay in our memory, of which four are read at a time
 
 
 class _Bits(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from .digests import DIGEST_PATTERN
 from .errors import ObjectDamaged
@@ -16,8 +17,11 @@ Text = Annotated[str, Field(max_length=20_000)]
 Metrics = Annotated[dict[Annotated[str, Field(max_length=63)], float], Field(max_length=64)]
 
 
+_READING = ConfigDict(extra="ignore", ser_json_inf_nan="strings")
+
+
 class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, **_READING)
 
 
 class Base(_Document):
@@ -44,8 +48,9 @@ class Plan(_Document):
     server: Base | None = None  # the strategy's state beside it, where clients are given it
 
 
-class Entry(_Document):
-    """One update that counts."""
+@dataclass(frozen=True, slots=True, kw_only=True, config=_READING)
+class Entry:
+    """One update that counts. There is one for each client, so it has slots: 0.8 kB, where a model had 1.9."""
 
     client: Name
     source: Annotated[str, Field(max_length=80)]

@@ -87,9 +87,10 @@ class FlowCarrier:
         return [Planned(plan.number, bases_of_plan(plan), plan.clocks, ours)]
 
     def _publish(self, effect: Publish, flow: Flow) -> list[Event]:
-        messages = [self._round_job(client, flow.out[client].base, effect.again) for client in effect.clients]
-        for start in range(0, len(messages), PUBLISH_BATCH):
-            self._patiently(self._send, messages[start : start + PUBLISH_BATCH])
+        for start in range(0, len(effect.clients), PUBLISH_BATCH):
+            some = effect.clients[start : start + PUBLISH_BATCH]
+            jobs = [self._round_job(client, flow.out[client].base, effect.again) for client in some]
+            self._patiently(self._send, jobs)
         return []
 
     def _round_job(self, client: str, version: int, again: bool) -> Outgoing:

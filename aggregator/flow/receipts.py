@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...storage import keys
 from ...storage.documents import Entry
@@ -42,7 +42,7 @@ class FlowReceipts(Receipts):
         return mine and self.concerns(name.round, name.client)
 
     def _keep(self, name: UpdateName, entry: Entry) -> None:
-        self.entries[name.client] = entry.model_copy(update={"base": name.round - 1})
+        self.entries[name.client] = replace(entry, base=name.round - 1)
 
 
 def open_asks(flow: Flow) -> dict[str, int]:

@@ -30,7 +30,7 @@ def plan(**shares: float) -> Plan:
 def entry(client: str, took: float | None, training: object = None) -> Entry:
     facts = {} if training is None else {"seconds": str(training)}
     given = {"source": "pool.default", "attempt": "x", "digest": "0" * 64, "size": 1, "examples": 1}
-    return Entry.model_validate({**given, "client": client, "took": took, "facts": facts})
+    return Entry(**{**given, "client": client, "took": took, "facts": facts})
 
 
 def manifest(*entries: Entry, **missing: Any) -> Manifest:
