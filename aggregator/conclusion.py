@@ -50,7 +50,7 @@ class Conclusion:
 
     def lay_out(self) -> None:
         """Write the derived files: metrics.csv, curves.png."""
-        files = self._house.draw(self._spec, list(self._manifests()), list(self._evaluations()))
+        files = self._house.draw(self._spec, self._manifests(), list(self._evaluations()))
         for name, (body, content_type) in files.items():
             key = keys.derived(self._spec.job, name)
             there = self._house.store.stat(key)

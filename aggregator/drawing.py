@@ -14,12 +14,12 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .curves import curves_png
-from .results import metrics_csv
+from .results import Outcome, metrics_csv, outcome_of
 from .round_trips import lines_of, round_trips_png
 
 if TYPE_CHECKING:  # the process that draws needs no documents, nor what reads them
@@ -64,15 +64,17 @@ class _Evaluated:
     spread: dict[str, _Spread]
 
 
-def draw(spec: JobSpec, manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]) -> Files:
-    """All of a job's derived files: name -> (bytes, content type)."""
-    return _table(manifests, evaluations) | _drawn(_told(spec, manifests, evaluations))
+def draw(spec: JobSpec, manifests: Iterable[Manifest], evaluations: Sequence[Evaluation]) -> Files:
+    """All of a job's derived files: name -> (bytes, content type). Of the manifests one is in memory at a time."""
+    outcomes = [*map(outcome_of, manifests)]
+    return _table(outcomes, evaluations) | _drawn(_told(spec, outcomes, evaluations))
 
 
-def draw_apart(spec: JobSpec, manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]) -> Files:
+def draw_apart(spec: JobSpec, manifests: Iterable[Manifest], evaluations: Sequence[Evaluation]) -> Files:
     """As `draw`, the pictures made by a process of their own; without them where that fails, which is logged."""
-    files = _table(manifests, evaluations)
-    told = json.dumps(_told(spec, manifests, evaluations))
+    outcomes = [*map(outcome_of, manifests)]
+    files = _table(outcomes, evaluations)
+    told = json.dumps(_told(spec, outcomes, evaluations))
     outside = {name: value for name, value in os.environ.items() if not name.startswith("WARREN_")}
     try:
         with _one_at_a_time:
@@ -94,21 +96,21 @@ def draw_apart(spec: JobSpec, manifests: Sequence[Manifest], evaluations: Sequen
     return files | {name: (base64.b64decode(image), PNG) for name, image in pictures.items()}
 
 
-def _table(manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]) -> Files:
-    return {"metrics.csv": (metrics_csv(manifests, evaluations), "text/csv")}
+def _table(outcomes: Sequence[Outcome], evaluations: Sequence[Evaluation]) -> Files:
+    return {"metrics.csv": (metrics_csv(outcomes, evaluations), "text/csv")}
 
 
-def _told(spec: JobSpec, manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+def _told(spec: JobSpec, outcomes: Sequence[Outcome], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """What the pictures show, as JSON holds it."""
     told: dict[str, Any] = {
         "title": spec.job,
         "metric": "" if not spec.evaluate.every else spec.evaluate.best,
         "asynchronous": spec.schedule.asynchronous,
-        "rounds": [(m.round, m.metrics, m.asked, m.quorum, len(m.entries)) for m in manifests],
+        "rounds": [(one.round, one.metrics, one.asked, one.quorum, one.valid) for one in outcomes],
         "evaluations": [(e.round, e.held_out, e.validation, _spreads(e)) for e in evaluations],
     }
     if spec.balance.balances:
-        told["round_trips"] = {"lines": lines_of(manifests), "target": spec.balance.target * spec.deadline_seconds}
+        told["round_trips"] = {"lines": lines_of(outcomes), "target": spec.balance.target * spec.deadline_seconds}
     return told
 
 

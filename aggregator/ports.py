@@ -118,7 +118,7 @@ def when_asked(call: Callable[[], T], /) -> Callable[[], T]:
     return call
 
 
-Draw = Callable[[JobSpec, Sequence[Manifest], Sequence[Evaluation]], Mapping[str, tuple[bytes, str]]]
+Draw = Callable[[JobSpec, Iterable[Manifest], Sequence[Evaluation]], Mapping[str, tuple[bytes, str]]]
 
 
 @dataclass(frozen=True, slots=True)

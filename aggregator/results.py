@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:  # a process that draws needs none of them
@@ -20,6 +21,40 @@ class Numbered(Protocol):
 
 
 OfRound = TypeVar("OfRound", bound=Numbered)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of a round's manifest what tables and pictures show: all rounds of a job stand in memory, not their entries."""
+
+    round: int
+    asked: int
+    quorum: int
+    valid: int
+    rejected: int
+    failed: int
+    silent: int
+    examples: int
+    seconds: float
+    metrics: Mapping[str, float]
+    took: Mapping[str, float]  # seconds from asking each client to its update, where that was measured
+
+
+def outcome_of(manifest: Manifest) -> Outcome:
+    entries = manifest.entries
+    return Outcome(
+        round=manifest.round,
+        asked=manifest.asked,
+        quorum=manifest.quorum,
+        valid=len(entries),
+        rejected=len(manifest.rejected),
+        failed=len(manifest.failed),
+        silent=len(manifest.silent),
+        examples=sum(entry.examples for entry in entries),
+        seconds=manifest.seconds,
+        metrics=manifest.metrics,
+        took={entry.client: entry.took for entry in entries if entry.took is not None},
+    )
 
 
 def average_metrics(results: Iterable[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
@@ -39,7 +74,7 @@ def average_metrics(results: Iterable[tuple[int, Mapping[str, float]]]) -> dict[
     return {name: sums[name] / counts[name] for name in sorted(sums)}
 
 
-def metrics_csv(manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]) -> bytes:
+def metrics_csv(outcomes: Iterable[Outcome], evaluations: Sequence[Evaluation]) -> bytes:
     """One row a round, in order, round 0 included: who took part, and each metric where it is known.
 
     Columns: round, asked, quorum, valid, rejected, failed, silent, examples, seconds, then train_<metric>,
@@ -47,7 +82,7 @@ def metrics_csv(manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]
     validation shares, clients_<metric>_min to _worst_decile. An empty field: not measured.
     """
     evaluated = {evaluation.round: evaluation for evaluation in evaluations}
-    rows = [_row(manifest, evaluated.get(manifest.round)) for manifest in by_round(manifests)]
+    rows = [_row(outcome, evaluated.get(outcome.round)) for outcome in by_round(outcomes)]
     extra = {key for row in rows for key in row}
     columns = [*_FIRST, *(key for group in _GROUPS for key in sorted(extra) if key.startswith(group))]
     text = io.StringIO()
@@ -57,7 +92,8 @@ def metrics_csv(manifests: Sequence[Manifest], evaluations: Sequence[Evaluation]
     return text.getvalue().encode()
 
 
-_FIRST = ("round", "asked", "quorum", "valid", "rejected", "failed", "silent", "examples", "seconds")
+_COUNTS = ("round", "asked", "quorum", "valid", "rejected", "failed", "silent", "examples")
+_FIRST = (*_COUNTS, "seconds")
 _GROUPS = ("train_", "validation_", "held_out_", "clients_")
 SPREAD = ("min", "q1", "median", "q3", "max", "deviation", "worst_decile")
 
@@ -66,19 +102,9 @@ def by_round(manifests: Iterable[OfRound]) -> list[OfRound]:
     return sorted(manifests, key=lambda manifest: manifest.round)
 
 
-def _row(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, str]:
-    counts = {
-        "round": manifest.round,
-        "asked": manifest.asked,
-        "quorum": manifest.quorum,
-        "valid": len(manifest.entries),
-        "rejected": len(manifest.rejected),
-        "failed": len(manifest.failed),
-        "silent": len(manifest.silent),
-        "examples": sum(entry.examples for entry in manifest.entries),
-    }
-    row = {key: str(value) for key, value in counts.items()} | {"seconds": f"{manifest.seconds:.3f}"}
-    row |= {f"train_{name}": repr(value) for name, value in manifest.metrics.items()}
+def _row(outcome: Outcome, evaluation: Evaluation | None) -> dict[str, str]:
+    row = {name: str(getattr(outcome, name)) for name in _COUNTS} | {"seconds": f"{outcome.seconds:.3f}"}
+    row |= {f"train_{name}": repr(value) for name, value in outcome.metrics.items()}
     if evaluation is not None:
         row |= {f"validation_{name}": repr(value) for name, value in evaluation.validation.items()}
         row |= {f"held_out_{name}": repr(value) for name, value in evaluation.held_out.items()}

@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # a process that draws needs none of them
-    from ..storage.documents import Manifest
+from .results import Outcome
 
 CLIENTS_DRAWN_MAX = 20  # by name; of more, the least, the middle and the most of each round
 
@@ -36,9 +34,9 @@ def round_trips_png(lines: Lines, *, title: str, target: float) -> bytes:
     return out.getvalue()
 
 
-def lines_of(manifests: Sequence[Manifest]) -> dict[str, tuple[list[int], list[float]]]:
+def lines_of(outcomes: Sequence[Outcome]) -> dict[str, tuple[list[int], list[float]]]:
     """What is drawn: by client, or as least, middle and most where there are too many; rounds and seconds."""
-    taken = {m.round: {e.client: e.took for e in m.entries if e.took is not None} for m in manifests}
+    taken = {outcome.round: outcome.took for outcome in outcomes}
     clients = sorted({client for found in taken.values() for client in found})
     if len(clients) <= CLIENTS_DRAWN_MAX:
         rounds = {client: [n for n, found in taken.items() if client in found] for client in clients}

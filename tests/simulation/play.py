@@ -8,7 +8,7 @@ import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -168,7 +168,7 @@ class Stage:
             process.name,
             nonce,
             lambda: "",
-            lambda spec, manifests, evaluations: {},
+            _draw_nothing,
             begin=at_once if number % 2 else when_asked,
         )
 
@@ -269,6 +269,11 @@ def _folder() -> Path:
     folder = tempfile.mkdtemp(prefix="warren-simulation-", dir=memory if memory.is_dir() else None)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+def _draw_nothing(spec: object, manifests: Iterable[object], evaluations: object) -> dict[str, tuple[bytes, str]]:
+    all(manifests)  # read as they would be
+    return {}
 
 
 def at_once(call: Callable[[], T], /) -> Callable[[], T]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warren.aggregator.balancing import next_shares
+from warren.aggregator.results import outcome_of
 from warren.aggregator.round_trips import lines_of, round_trips_png
 from warren.storage.documents import Entry, Manifest, Plan, read_document, write_document
 from warren.storage.errors import SpecInvalid
@@ -105,9 +106,10 @@ def test_shares_and_round_trips_are_written_down_and_old_documents_have_none() -
 
 
 def test_the_picture_has_a_line_for_each_client_or_the_spread_of_many() -> None:
-    rounds = [manifest(entry("c000", 1.0), entry("c001", 2.0)).model_copy(update={"round": n}) for n in (1, 2)]
+    told = manifest(entry("c000", 1.0), entry("c001", 2.0))
+    rounds = [outcome_of(told.model_copy(update={"round": n})) for n in (1, 2)]
     assert lines_of(rounds) == {"c000": ([1, 2], [1.0, 1.0]), "c001": ([1, 2], [2.0, 2.0])}
-    many = [manifest(*(entry(f"c{n:03}", float(n)) for n in range(30)))]
+    many = [outcome_of(manifest(*(entry(f"c{n:03}", float(n)) for n in range(30))))]
     assert lines_of(many) == {"slowest": ([4], [29.0]), "median": ([4], [14.5]), "fastest": ([4], [0.0])}
     assert round_trips_png(lines_of(rounds), title="j", target=TARGET).startswith(b"\x89PNG")
     assert round_trips_png(lines_of([]), title="j", target=TARGET).startswith(b"\x89PNG")

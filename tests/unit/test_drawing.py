@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -38,6 +40,22 @@ def test_pictures_are_the_same_whoever_draws_them(fields: dict[str, Any]) -> Non
     files = draw_apart(job, MANIFESTS, EVALUATIONS)
     assert files == draw(job, MANIFESTS, EVALUATIONS)
     assert files.keys() == {"metrics.csv", "curves.png"} | ({"round-trips.png"} if fields else set())
+
+
+@pytest.mark.parametrize("making", [draw, draw_apart])
+def test_of_a_jobs_manifests_one_is_in_memory_at_a_time(making: Any) -> None:
+    read: list[weakref.ref[Manifest]] = []
+
+    def manifests() -> Iterator[Manifest]:
+        for number in (1, 2, 3):
+            assert [one for one in read if one() is not None] == []
+            one = manifest(number)
+            read.append(weakref.ref(one))
+            yield one
+            del one
+
+    assert making(spec(), manifests(), []) == making(spec(), MANIFESTS, [])
+    assert len(read) == len(MANIFESTS)
 
 
 def test_the_table_is_there_where_nothing_can_be_drawn(

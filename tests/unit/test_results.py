@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from warren.aggregator.curves import curves_png
-from warren.aggregator.results import average_metrics, metrics_csv
+from warren.aggregator.results import average_metrics, metrics_csv, outcome_of
 from warren.storage.documents import Entry, Evaluation, Manifest
 
 
@@ -26,7 +26,7 @@ def evaluation(number: int, **fields: Any) -> Evaluation:
 
 
 def rows(manifests: list[Manifest], evaluations: list[Evaluation]) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(metrics_csv(manifests, evaluations).decode())))
+    return list(csv.DictReader(io.StringIO(metrics_csv(map(outcome_of, manifests), evaluations).decode())))
 
 
 def test_accuracies_average_to_what_counting_all_examples_gives() -> None:

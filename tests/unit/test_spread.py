@@ -16,7 +16,7 @@ from rich.console import Console
 from warren.aggregator.answers import Answer
 from warren.aggregator.curves import curves_png
 from warren.aggregator.evaluation import Pending, summarise
-from warren.aggregator.results import metrics_csv
+from warren.aggregator.results import metrics_csv, outcome_of
 from warren.aggregator.spread import CLIENT_ROWS_MAX, spread_of, spreads
 from warren.cli.changes import changes
 from warren.cli.display import render
@@ -109,7 +109,7 @@ def test_evaluations_of_before_are_read_without_a_spread() -> None:
 def test_the_table_has_the_spread_beside_the_mean() -> None:
     document = evaluated(clients(0.5, 0.9, 0.7))
     manifests = [Manifest(job="j", round=number, entries=()) for number in (0, 1)]
-    rows = list(csv.DictReader(io.StringIO(metrics_csv(manifests, [document]).decode())))
+    rows = list(csv.DictReader(io.StringIO(metrics_csv(map(outcome_of, manifests), [document]).decode())))
     assert float(rows[1]["clients_accuracy_worst_decile"]) == 0.5
     assert float(rows[1]["clients_accuracy_median"]) == 0.7
     assert rows[0]["clients_accuracy_min"] == "", "not measured"
