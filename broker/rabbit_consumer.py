@@ -47,7 +47,7 @@ class RabbitConsumer:
         self._takers = 0
         self._last = 0  # the place of the queue last taken from
         self._busy_from = 0.0  # when it was last taken from
-        self._rested = False  # since something was last taken
+        self._rested = False  # since the last `take`
         self._watched = False  # whether a look at how long it is busy will come
         link.add(self)
 
@@ -156,11 +156,19 @@ class RabbitConsumer:
         return True
 
     def _ask_ahead(self, taken: RabbitDelivery) -> None:
-        """Where several are worked on together, which are short, the next one comes while this one is worked on."""
-        if self._prefetch + 1 < self._allowed and len(self._out) < self._allowed and not self._held[taken.queue]:
-            tap = next(tap for tap in self._taps if tap.queue == taken.queue)
+        """Where several are worked on, which are short, the next one comes while this one is worked on."""
+        if self._several and len(self._out) < self._allowed and not self._held[taken.queue]:
+            tap = self._tap_of(taken)
             if tap.resting or self._full(tap):
                 self._ask(tap, self._busy_from)
+
+    @property
+    def _several(self) -> bool:
+        """Whether more than one beside what is sent ahead may be in hand: they are short."""
+        return self._prefetch + 1 < self._allowed
+
+    def _tap_of(self, delivery: RabbitDelivery) -> Tap:
+        return next(tap for tap in self._taps if tap.queue == delivery.queue)
 
     def _hand_out(self, delivery: RabbitDelivery) -> None:
         self._out.add(delivery)
@@ -236,10 +244,12 @@ class RabbitConsumer:
         with self._changed:
             if delivery.asked_for:
                 self._asked = None
-                if self._rested and not self._takers and not delivery.deliveries_before:
-                    delivery.requeue()  # it was long in coming
-                    return
-            self._held[delivery.queue].append(delivery)
+            elif self._several:
+                self._tap_of(delivery).ask_at = 0.0  # where one came, there may be more
+            if delivery.asked_for and self._rested and not self._takers and not delivery.deliveries_before:
+                delivery.requeue()  # it was long in coming
+            else:
+                self._held[delivery.queue].append(delivery)
             self._changed.notify_all()
 
     def nothing_more(self, tap: Tap) -> None:

@@ -156,7 +156,6 @@ class Tap:
         self._owner.tap_flows()
 
     def _message(self, channel: Any, method: Any, properties: Any, body: bytes, *, asked_for: bool = False) -> None:
-        self.ask_at = 0.0  # where one came, there may be more
         if self._session is not None:
             message = (self.queue, body, properties.headers)
             tag = method.delivery_tag

@@ -17,9 +17,11 @@ from .keys import split_place
 from .objects import ObjectStore
 from .tensors import Header, header_of
 
-MEMBER_BYTES_MAX = 1 << 18  # a larger update is an object of its own
+MEMBER_BYTES_MAX = 5 << 18  # a larger update is an object of its own
+MEMBER_BYTES_MAX_NEAR = 1 << 18  # the same where the store is a folder: there a file costs less than copies do
 MEMBERS_MAX = 8
-PARCEL_BYTES_MAX = (MEMBERS_MAX + 1) * MEMBER_BYTES_MAX  # with its header
+HEADER_BYTES_MAX = 1 << 16
+PARCEL_BYTES_MAX = 6 << 20  # with its header
 PARCELS_KEPT = 4
 
 _LENGTH = struct.Struct("<Q")

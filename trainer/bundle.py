@@ -16,7 +16,7 @@ from ..broker.messages import Completion
 from ..broker.ports import Delivery
 from ..storage import keys
 from ..storage.objects import ObjectStore
-from ..storage.parcels import MEMBERS_MAX, pack
+from ..storage.parcels import HEADER_BYTES_MAX, MEMBERS_MAX, PARCEL_BYTES_MAX, pack
 from .ports import News
 
 BUNDLE_MAX = MEMBERS_MAX  # round jobs of one trip
@@ -96,9 +96,13 @@ def parcels_of(waiting: Iterable[Waiting], source: str) -> Iterator[Parcel]:
 
 
 def fits(part: list[Waiting], one: Waiting) -> bool:
-    said, same = one.completion, part[0].completion
-    long = sum(len(member(each)) + 1 for each in [*part, one]) > keys.PARCEL_CHARACTERS_MAX
-    return (said.job, said.round) == (same.job, same.round) and not long and len(part) < MEMBERS_MAX
+    """Whether this one may lie in the same parcel as these."""
+    said, same, every = one.completion, part[0].completion, [*part, one]
+    if (said.job, said.round) != (same.job, same.round) or len(every) > MEMBERS_MAX:
+        return False
+    long = sum(len(member(each)) + 1 for each in every) > keys.PARCEL_CHARACTERS_MAX
+    large = sum(len(each.update or b"") for each in every) > PARCEL_BYTES_MAX - HEADER_BYTES_MAX
+    return not (long or large)
 
 
 def parcel_of(part: list[Waiting], source: str) -> Parcel:

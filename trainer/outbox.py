@@ -20,7 +20,6 @@ from ..broker.ports import Delivery
 from ..storage import keys
 from ..storage.errors import StorageError
 from ..storage.job import JobSpec
-from ..storage.parcels import MEMBER_BYTES_MAX
 from .bundle import BUNDLE_MAX, Bundle, Pace
 from .patience import HandBack, Patience, fields_of
 from .ports import Bench, Beside
@@ -44,12 +43,13 @@ class Leaving:
     spec: JobSpec
     completion: Completion
     update: Trained | None = None
+    small_bytes: int = 0  # the most that an update may have which leaves together with others; 0: none may
 
     @property
     def small(self) -> bool:
         """Whether its update, if it has one, may leave together with those of other clients."""
         update = self.update
-        return self.job.parcels and (update is None or (update.state is None and update.size <= MEMBER_BYTES_MAX))
+        return self.small_bytes > 0 and (update is None or (update.state is None and update.size <= self.small_bytes))
 
 
 class Outbox:

@@ -50,7 +50,7 @@ LOOK_SECONDS = 0.5  # how often the caller is asked whether the work is still wa
 START_SECONDS = 300.0  # importing torch from a cold disk takes a minute
 STOP_SECONDS = 30.0  # for the batch at hand; then the process is killed
 CLOSE_SECONDS = 5.0
-ANSWER_BYTES_MAX = 1 << 20
+ANSWER_BYTES_MAX = 2 << 20
 
 
 class DeviceRefused(TrainerError):

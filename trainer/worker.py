@@ -17,10 +17,11 @@ from ..broker.errors import BrokerError, MessageUnreadable
 from ..broker.messages import Completion, Failure, RoundJob, decode
 from ..broker.ports import Broker, Consumer, Delivery
 from ..broker.topology import evaluations_queue, rounds_queue
+from ..storage import keys
 from ..storage.errors import ObjectDamaged, ObjectMissing
 from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
-from ..storage.parcels import MEMBER_BYTES_MAX
+from ..storage.parcels import MEMBER_BYTES_MAX, MEMBER_BYTES_MAX_NEAR
 from ..storage.ports import Ledger
 from .beside import OneThread
 from .bundle import Pace
@@ -101,6 +102,7 @@ class Worker:
         self._states = States(store, cache, personal or cache / "personal")
         self._outputs = [cache / f"update-{number}.safetensors" for number in range(BESIDE)]  # one is on its way
         self._specs = Specs(store)
+        self._near: bool | None = None  # whether objects are files here; None: not looked yet
         self._stored_before = Stored(store, source, clock)
         self._beside = beside or OneThread(name)
         self._pace = pace or Pace()
@@ -182,7 +184,8 @@ class Worker:
             delivery.ack()
         else:
             self._outbox.took(self._clock() - begun)  # before: what took long leaves beside the next one
-            self._outbox.put(Leaving(delivery, job, spec, completion, update), self._rest)
+            leaving = Leaving(delivery, job, spec, completion, update, self._small_bytes(job))
+            self._outbox.put(leaving, self._rest)
 
     def _complete(self, job: RoundJob, spec: JobSpec, *, again: bool) -> Told:
         """Do the work, unless it is done. Raises HandBack: it is no longer wanted, or the trainer stops."""
@@ -254,8 +257,16 @@ class Worker:
             share=job.share,
             state_path=self._states.path(job, spec),
             server_path=self._states.server(job),
-            inline=MEMBER_BYTES_MAX if job.parcels else 0,
+            inline=self._small_bytes(job),
         )
+
+    def _small_bytes(self, job: RoundJob) -> int:
+        """The most that an update of this client may have to leave together with others; 0: it is alone."""
+        if not job.parcels:
+            return 0
+        if self._near is None:
+            self._near = self._bench.store.local_path(keys.spec(job.job)) is not None
+        return MEMBER_BYTES_MAX_NEAR if self._near else MEMBER_BYTES_MAX
 
     def _failed(self, job: RoundJob, attempt: str, error: str, text: str) -> Completion:
         log.error("%s: %s", error, text, extra=fields_of(job))

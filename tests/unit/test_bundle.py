@@ -24,7 +24,7 @@ from warren.storage.folder import FolderStore
 from warren.storage.job import make_spec, write_spec
 from warren.storage.keys import UpdateName
 from warren.storage.ledger import RedisLedger
-from warren.storage.parcels import Parcels
+from warren.storage.parcels import MEMBER_BYTES_MAX, PARCEL_BYTES_MAX, Parcels
 from warren.trainer.bundle import BUNDLE_MAX, REMEMBERED, SHORT_SECONDS, Pace, Waiting, parcels_of
 from warren.trainer.wire import Outcome, Trained, Work
 from warren.trainer.worker import Worker
@@ -221,7 +221,7 @@ def test_an_aggregator_that_does_not_know_parcels_gets_none(tmp_path: Path) -> N
 
 
 def test_updates_that_are_not_small_are_objects_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warren.trainer.outbox.MEMBER_BYTES_MAX", len(UPDATE) - 1)
+    monkeypatch.setattr("warren.trainer.worker.MEMBER_BYTES_MAX_NEAR", len(UPDATE) - 1)
     store = Slow(tmp_path / "store")
     serve(tmp_path, lambda _: SHORT_SECONDS / 100, 24, parcels=True, store=store)
     assert [len(keys.read_updates(key)) for key in store.created] == [1] * 24
@@ -255,3 +255,10 @@ def test_a_parcel_is_of_one_round_and_its_name_fits_a_file_system() -> None:
         ["x0", "x1"], ["x2", "x3"], ["x4"], ["c1"], ["c2"],
     ]  # fmt: skip
     assert all(len(f"{parcel.name}.safetensors") <= 255 for parcel in found if parcel.name)
+
+
+def test_a_parcel_is_no_larger_than_an_aggregator_reads() -> None:
+    large = [waiting(f"c{number}", update=bytes(MEMBER_BYTES_MAX)) for number in range(9)]
+    found = list(parcels_of(large, "pool.default"))
+    assert [len(parcel.members) for parcel in found] == [4, 4, 1]
+    assert all(len(parcel.body) <= PARCEL_BYTES_MAX for parcel in found)
