@@ -38,6 +38,7 @@ class RabbitConsumer:
         self._link, self._prefetch, self._allowed = link, prefetch, prefetch
         self._held: dict[str, deque[RabbitDelivery]] = {queue: deque() for queue in queues}
         self._taps = [Tap(self, queue, prefetch) for queue in self._held]
+        self._tap_of = {tap.queue: tap for tap in self._taps}
         self._changed = threading.Condition()
         self._refusal: BrokerRefused | None = None
         self._open: set[Tap] = set()
@@ -158,7 +159,7 @@ class RabbitConsumer:
     def _ask_ahead(self, taken: RabbitDelivery) -> None:
         """Where several are worked on, which are short, the next one comes while this one is worked on."""
         if self._several and len(self._out) < self._allowed and not self._held[taken.queue]:
-            tap = self._tap_of(taken)
+            tap = self._tap_of[taken.queue]
             if tap.resting or self._full(tap):
                 self._ask(tap, self._busy_from)
 
@@ -166,9 +167,6 @@ class RabbitConsumer:
     def _several(self) -> bool:
         """Whether more than one beside what is sent ahead may be in hand: they are short."""
         return self._prefetch + 1 < self._allowed
-
-    def _tap_of(self, delivery: RabbitDelivery) -> Tap:
-        return next(tap for tap in self._taps if tap.queue == delivery.queue)
 
     def _hand_out(self, delivery: RabbitDelivery) -> None:
         self._out.add(delivery)
@@ -245,7 +243,7 @@ class RabbitConsumer:
             if delivery.asked_for:
                 self._asked = None
             elif self._several:
-                self._tap_of(delivery).ask_at = 0.0  # where one came, there may be more
+                self._tap_of[delivery.queue].ask_at = 0.0  # where one came, there may be more
             if delivery.asked_for and self._rested and not self._takers and not delivery.deliveries_before:
                 delivery.requeue()  # it was long in coming
             else:
