@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 
@@ -112,8 +113,8 @@ class SimulatedJob:
 
     def _freeze(self, clients: tuple[str, ...]) -> Counted:
         bases = {client: self._flow.ready[client].base for client in clients}
-        facts = {"source": "pool.default", "attempt": "x", "digest": "0" * 64, "size": 0, "examples": 1}
-        entries = tuple(Entry(client=client, base=bases[client], **facts) for client in clients)
+        blank = Entry(client="x", source="pool.default", attempt="x", digest="0" * 64, size=0, examples=1)
+        entries = tuple(replace(blank, client=client, base=bases[client]) for client in clients)
         manifest = Manifest(job=self._spec.job, round=self.version + 1, entries=entries)
         stale = [staleness(manifest, entry) for entry in entries]
         weights = [weight_of(self._spec, entry, t) for entry, t in zip(entries, stale, strict=True)]

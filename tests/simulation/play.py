@@ -72,8 +72,7 @@ class Played:
     finals: tuple[bytes | None, ...]
 
 
-QUICK_EVERY = 3  # one seed in so many has very short works
-CROWDED_EVERY = 2 * QUICK_EVERY  # of these one in two has many of them a trainer
+QUICK_EVERY = 3  # one seed in so many has very short works, many of them a trainer
 
 
 def play(
@@ -102,7 +101,7 @@ def play(
 def scene_of(seed: int, *, flows: bool = False) -> Scene:
     """The scene of a seed; `flows`: with asynchronous jobs."""
     scene = (draw_flow_scene if flows else draw_scene)(random.Random(2 * seed))
-    return scene if flows or seed % CROWDED_EVERY else crowded(scene)
+    return scene if flows or seed % QUICK_EVERY else crowded(scene)
 
 
 class Stage:
