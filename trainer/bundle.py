@@ -6,6 +6,7 @@ stored and told, so that a trainer which dies hands all of it to others, who fin
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ BUNDLE_MAX = MEMBERS_MAX  # round jobs of one trip
 SHORT_SECONDS = 0.03  # a bundle waits for the jobs after it: 0.25 s at most, if they are as short as the last ones
 CHEAP_SECONDS = 0.002  # to store and tell one; what takes longer is better done beside the next one's training
 REMEMBERED = 8  # jobs that were short, taken together, before the next is taken for short
+
+log = logging.getLogger("warren.trainer")
 
 
 @dataclass(slots=True)
@@ -54,6 +57,7 @@ class Bundle:
         """Store and tell all, then acknowledge. Raises as these verbs do: nothing is acknowledged then."""
         for parcel in parcels_of(self._waiting, self._source):
             self._store.create(parcel.key, parcel.body)
+            log.info("updates stored together: %d", len(parcel.members), extra=parcel.fields)
             for one in parcel.members:
                 one.completion = one.completion.model_copy(update={"parcel": parcel.name})
                 one.update = None
@@ -74,6 +78,12 @@ class Parcel(NamedTuple):
     key: str
     name: str | None
     members: list[Waiting]
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What a line of the log says beside its words."""
+        said = self.members[0].completion
+        return {"job": said.job, "round": said.round}
 
     @property
     def body(self) -> bytes:
