@@ -91,9 +91,7 @@ class Verifying:
             return f"the checkpoint of round {number - 1}, from which it started, is gone"
         rounds = sorted({manifest.round_of(entry) for entry in manifest.entries})
         held = {info.key for each in rounds for info in self._store.list(keys.updates(job, each))}
-        gone = [
-            entry.client for entry in manifest.entries if keys.split_place(self._place(manifest, entry))[0] not in held
-        ]
+        gone = [entry.client for entry in manifest.entries if self._object(manifest, entry) not in held]
         if not gone:
             return ""
         if len(gone) == len(manifest.entries):
@@ -148,6 +146,7 @@ class Verifying:
         return place_of(self._spec, manifest.round_of(entry), entry)
 
     def _object(self, manifest: Manifest, entry: Entry) -> str:
+        """The key of what holds the update: its own, or its parcel's."""
         return keys.split_place(self._place(manifest, entry))[0]
 
 

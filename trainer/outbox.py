@@ -126,7 +126,7 @@ class Outbox:
         self.tell()
 
     def tell(self) -> None:
-        """Tell what waits, however long Redis takes."""
+        """Store and tell what waits, however long the servers take."""
         self._beside.ended(None)
         with contextlib.suppress(HandBack):  # the trainer stops: `close` hands back what is not told
             self._persist(None, self._bundle.send)
