@@ -14,7 +14,7 @@ from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
 from .flow.retention import counted_in
 from .ports import Stop
-from .retention import outdated_by, superseded_in, waste
+from .retention import outdated_checkpoints, superseded_in, waste
 
 WAIT_SECONDS = 1.0
 DELETED_MAX = 1000  # objects of one request
@@ -89,6 +89,5 @@ def outdated(store: ObjectStore, spec: JobSpec, round_number: int | None) -> Ite
         return
     if gone >= 0:
         yield from (info.key for info in store.list(keys.updates(spec.job, gone)))
-        yield from superseded_in(store, spec, gone)
-    for number in outdated_by(spec, round_number):
-        yield from (keys.checkpoint(spec.job, number), keys.optimizer(spec.job, number))
+        yield from superseded_in(store, spec, gone, round_number)
+    yield from outdated_checkpoints(store, spec, round_number)

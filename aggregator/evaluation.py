@@ -17,20 +17,16 @@ from ..storage.job import JobSpec
 from .answers import Answer, merged_metrics
 from .carrying import named, outgoing
 from .client_states import ClientStates
-from .plan import evaluating_clients
+from .judging import OPEN_MAX, Asked, asked_to_evaluate, is_evaluated
 from .ports import House
 from .record import JSON
 from .sending import Sending
 from .spread import bounded_reasons, kept_rows, spreads
 
-HELD_OUT = "held-out"  # the client's name where one trainer of a pool evaluates on the task's test data
 SEND_AGAIN_SECONDS = 5.0  # before what the broker did not take is sent again
 LOOK_SECONDS = 5.0  # between two looks for what another leader froze: trainers give no answer for that
-OPEN_MAX = 50  # evaluations under way: what is older is frozen with what it has
 
 log = logging.getLogger("warren.aggregator")
-
-Asked = tuple[Kind, str]
 
 
 @dataclass(slots=True)
@@ -66,18 +62,13 @@ class Evaluations:
     def open(self) -> int:
         return len(self._open)
 
-    def due(self, round_number: int) -> bool:
-        """Whether this round's checkpoint is to be evaluated."""
-        every = self._spec.evaluate.every
-        if every == 0 or not self._asked():
-            return False
-        return round_number == self._spec.rounds or (round_number > 0 and round_number % every == 0)
-
     def resume(self, committed: Iterable[int]) -> None:
         """Ask again for what is due and was not frozen; a deleted checkpoint can't be evaluated any more."""
         prefix = keys.evaluations(self._spec.job)
         done = {info.key for info in self._house.store.list(prefix)}
-        missing = [n for n in committed if self.due(n) and keys.evaluation(self._spec.job, n) not in done]
+        missing = [
+            n for n in committed if is_evaluated(self._spec, n) and keys.evaluation(self._spec.job, n) not in done
+        ]
         for round_number in missing[-OPEN_MAX:]:
             try:
                 self.begin(round_number)
@@ -86,12 +77,12 @@ class Evaluations:
 
     def begin(self, round_number: int) -> None:
         """Ask for the evaluation of a committed round, if it is due."""
-        if not self.due(round_number) or round_number in self._open:
+        if not is_evaluated(self._spec, round_number) or round_number in self._open:
             return
         base = self._house.numbers.base(self._spec.job, round_number)
         seconds = self._spec.evaluate.deadline_seconds
         deadline = self._house.ledger.start_deadline(self._spec.job, round_number, "evaluation", seconds)
-        pending = Pending(base, self._asked(), deadline)
+        pending = Pending(base, asked_to_evaluate(self._spec), deadline)
         self._open[round_number] = pending
         self._publish(round_number, pending)
         while len(self._open) > OPEN_MAX:
@@ -149,12 +140,6 @@ class Evaluations:
         for round_number in gone:
             del self._open[round_number]
         return gone
-
-    def _asked(self) -> frozenset[Asked]:
-        asked: set[Asked] = {("evaluate", client) for client in evaluating_clients(self._spec)}
-        if self._spec.evaluate.held_out:
-            asked |= {("test", client) for client in self._spec.sites or (HELD_OUT,)}
-        return frozenset(asked)
 
     def _publish(self, round_number: int, pending: Pending) -> None:
         left = sorted(pending.asked - pending.results.keys() - pending.failed.keys())

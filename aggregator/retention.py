@@ -11,7 +11,8 @@ from ..storage.job import JobSpec, keep_rule
 from ..storage.objects import ObjectInfo, ObjectStore
 from ..storage.rules import kept_at_site, rule_of
 from .flow.retention import flow_waste, needed
-from .record import Record
+from .judging import OPEN_MAX, is_evaluated, waiting
+from .record import ENDS, Record
 
 LATEST = 2  # checkpoints that always stay: the next round and evaluations start from them
 
@@ -33,15 +34,16 @@ def waste(store: ObjectStore, spec: JobSpec) -> Iterator[Waste]:
     committed = Committed(store, spec.job)
     if committed.last is None:
         return
-    bases: frozenset[int] = frozenset()
+    judged: frozenset[int] = frozenset() if committed.ended else waiting(store, spec, committed.last)
+    bases = judged
     if spec.schedule.asynchronous:
         keep = needed(store, spec, committed.last)
-        bases = keep.bases
+        bases |= keep.bases
         yield from (Waste(info.key, info.size, why) for info, why in flow_waste(store, spec, keep))
     else:
         yield from _updates(store, spec, committed)
     yield from _checkpoints(store, spec, committed.last, bases)
-    yield from _client_states(store, spec, committed)
+    yield from _client_states(store, spec, committed, judged)
 
 
 def orphans(store: ObjectStore) -> Iterator[Waste]:
@@ -84,6 +86,11 @@ class Committed:
             highest = highest - 1 if highest else None
         self.last: int | None = highest
 
+    @property
+    def ended(self) -> bool:
+        """Whether the job is over: nothing of it is evaluated any more."""
+        return self._record.control().command in ENDS
+
     def counts(self, number: int, client: str, attempt: str) -> bool:
         """Whether this attempt counts in a committed round."""
         if number not in self._counted:
@@ -101,16 +108,34 @@ def checkpoint_kept(spec: JobSpec, number: int, last: int) -> bool:
 
 
 def outdated_by(spec: JobSpec, last: int) -> list[int]:
-    """Rounds whose checkpoint goes with the commit of round `last`."""
+    """Rounds whose checkpoint the rule gives up with the commit of round `last`."""
     _, count = keep_rule(spec.keep_checkpoints)
     numbers = {last - LATEST, last - max(LATEST, count)}
     return [number for number in sorted(numbers) if number >= 0 and not checkpoint_kept(spec, number, last)]
 
 
-def superseded_in(store: ObjectStore, spec: JobSpec, number: int) -> Iterator[str]:
-    """What a round's clients kept before it, or with attempts of it that did not count: no kept round needs it."""
+def outdated_checkpoints(store: ObjectStore, spec: JobSpec, last: int) -> Iterator[str]:
+    """What goes of them with the commit of round `last`; what waited to be judged goes with a later one."""
+    if spec.keep_checkpoints == "all":
+        return
+    if not is_evaluated(spec, spec.rounds):
+        for number in outdated_by(spec, last):
+            yield from (keys.checkpoint(spec.job, number), keys.optimizer(spec.job, number))
+        return
+    _, count = keep_rule(spec.keep_checkpoints)
+    before = last - max(LATEST, count) - (OPEN_MAX + 1) * spec.evaluate.every  # all of these went long ago
+    after = keys.checkpoint(spec.job, before) if before > 0 else ""
+    yield from (one.key for one in _checkpoints(store, spec, last, waiting(store, spec, last), after=after))
+
+
+def superseded_in(store: ObjectStore, spec: JobSpec, number: int, last: int) -> Iterator[str]:
+    """What a round's clients kept before it, or with attempts of it that did not count: no kept round needs it.
+
+    Nor one up to the committed `last` that is still to be judged.
+    """
     if rule_of(spec).keeps == "nothing" or kept_at_site(spec):
         return
+    number = min([number, *waiting(store, spec, last)])
     for entry in Record(store, spec.job).manifest(number).entries:
         stays = keys.client_state(spec.job, entry.client, number, entry.attempt)
         for info in store.list(keys.client_states(spec.job, entry.client)):
@@ -135,20 +160,25 @@ def _updates(store: ObjectStore, spec: JobSpec, committed: Committed) -> Iterato
             yield Waste(info.key, info.size, f"did not count in round {int(folder)}")
 
 
-def _checkpoints(store: ObjectStore, spec: JobSpec, last: int, bases: Collection[int]) -> Iterator[Waste]:
-    """Those that the rule gives up, and that nobody who is out starts from."""
+def _checkpoints(
+    store: ObjectStore, spec: JobSpec, last: int, bases: Collection[int], *, after: str = ""
+) -> Iterator[Waste]:
+    """Those that the rule gives up, and that nobody who is out starts from or has to judge."""
     if spec.keep_checkpoints == "all":
         return
-    for info in store.list(keys.checkpoints(spec.job)):
+    for info in store.list(keys.checkpoints(spec.job), after=after):
         found = _CHECKPOINT.search(info.key)
         if found and int(found[1]) not in bases and not checkpoint_kept(spec, int(found[1]), last):
             yield Waste(info.key, info.size, f'keep_checkpoints = "{spec.keep_checkpoints}"')
 
 
-def _client_states(store: ObjectStore, spec: JobSpec, committed: Committed) -> Iterator[Waste]:
-    """State of attempts that did not count, and what none of the last `keep_updates` rounds started from."""
+def _client_states(store: ObjectStore, spec: JobSpec, committed: Committed, judged: Collection[int]) -> Iterator[Waste]:
+    """State of attempts that did not count, and what none of the last `keep_updates` rounds started from.
+
+    Nor any of those that are still to be judged.
+    """
     assert committed.last is not None
-    since = committed.last - spec.keep_updates
+    since = min([committed.last - spec.keep_updates, *judged])
     in_force: tuple[ObjectInfo, keys.ClientStateName] | None = None  # the client's newest that counted up to `since`
     for info in store.list(keys.client_states(spec.job)):  # by client, then round
         found = keys.read_client_state(info.key)

@@ -85,8 +85,8 @@ class _Follower:
         reached = next((number for number, value in curve if value >= self._cell.target), None)
         if reached is None or crossing(curve, self._cell.target) is None:
             return False
-        every = self._spec.evaluate.every
-        if sum(number <= reached for number, _ in curve) < len(range(every, reached + 1, every)):
+        due = range(self._spec.evaluate.every, reached + 1, self._spec.evaluate.every)
+        if not {keys.evaluation(self._spec.job, number) for number in due} <= self._read:
             return False
         self._result.ended = "target"
         return True

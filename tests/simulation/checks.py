@@ -73,6 +73,8 @@ class Checks:
             self._fail(f"{key} was deleted")
         elif (found := _CHECKPOINT.search(key)) and (parts[1], int(found[1]) + 1) not in self.checkpoints:
             self._fail(f"{key} was deleted, and the next round starts from it")
+        elif found and self._awaited(self._world.specs[parts[1]], int(found[1])):
+            self._fail(f"{key} was deleted, and is still to be evaluated")
 
     # A round
 
@@ -209,6 +211,14 @@ class Checks:
             expected = evaluation_of(client, self.checkpoints[job, number])
             if result != {"examples": examples_of(client), "metrics": expected}:
                 self._fail(f"evaluation of round {number}: {client} never said {result}")
+
+    def _awaited(self, spec: JobSpec, number: int) -> bool:
+        """Whether somebody may still be asked to evaluate this round's checkpoint."""
+        asked = spec.evaluate
+        due = asked.every and number and (number % asked.every == 0 or number == spec.rounds)
+        nobody = not asked.held_out and not (asked.clients and asked.share)
+        frozen = keys.evaluation(spec.job, number) in self._objects.bodies
+        return bool(due and not nobody and not frozen and self.status(spec.job)[0] not in ENDS)
 
     def _final(self, spec: JobSpec, body: bytes) -> None:
         if body != self.checkpoints.get((spec.job, spec.rounds)):

@@ -26,7 +26,7 @@ from simulation.mutants_of_trainers import (
 )
 from simulation.play import play
 
-from warren.aggregator import collecting, round
+from warren.aggregator import collecting, retention, round
 from warren.aggregator.carrying import Carrier
 from warren.aggregator.events import Answers, Freeze, Look, Round, Step
 from warren.aggregator.receipts import Claim, Receipts
@@ -210,6 +210,11 @@ def updates_outlive_their_round() -> Sequence[Patch]:
     return [(collecting, "outdated", outdated)]
 
 
+def checkpoints_wait_to_be_judged() -> Sequence[Patch]:
+    """The collector takes checkpoints that are still to be evaluated (a mistake once made)."""
+    return [(retention, "waiting", lambda store, spec, last: frozenset())]
+
+
 def frozen_round_is_finished() -> Sequence[Patch]:
     """A leader that takes over goes on after the highest manifest, checkpoint or not."""
     return [(Record, "committed", lambda self, number: True)]
@@ -256,6 +261,7 @@ MUTANTS = [
         updates_have_files_of_their_own,
         rejected_attempts_are_set_aside,
         updates_outlive_their_round,
+        checkpoints_wait_to_be_judged,
         frozen_round_is_finished,
         answers_before_disturbances,
         states_of_updates_that_counted,

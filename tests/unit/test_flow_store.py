@@ -70,7 +70,7 @@ def test_before_anybody_was_asked_nobody_is_out(tmp_path: Path) -> None:
 
 
 def test_what_may_still_count_and_where_it_starts_stays(tmp_path: Path) -> None:
-    job = Flowing(tmp_path, keep_updates=1, keep_checkpoints="2")
+    job = Flowing(tmp_path, keep_updates=1, keep_checkpoints="2", evaluate={"every": 0})
     job.update("c003", 1, "slow")  # may come into version 4
     job.update("c002", 1, "too-late")  # was given up in version 2
     job.update("c001", 3, "next")

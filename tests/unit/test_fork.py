@@ -102,6 +102,7 @@ def test_a_fork_of_a_fork_copies_what_was_copied(store: FolderStore, tmp_path: P
 
 def test_a_round_whose_client_states_were_collected_is_not_forked(store: FolderStore, tmp_path: Path) -> None:
     job = CommittedJob(store, tmp_path, rounds=5, strategy={"name": "feddyn"})
+    job.evaluate_all()
     for gone in list(waste(store, job.spec)):
         store.delete(gone.key)
     with pytest.raises(ObjectMissing, match="keep_updates"):

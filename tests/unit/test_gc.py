@@ -9,10 +9,11 @@ import pytest
 from made.committed import CLIENTS, CommittedJob, spec_of
 
 from warren.aggregator.collecting import outdated
+from warren.aggregator.judging import OPEN_MAX, waiting
 from warren.aggregator.retention import checkpoint_kept, outdated_by, remove, waste
 from warren.cli.main import call
 from warren.storage import keys
-from warren.storage.documents import Control, read_document
+from warren.storage.documents import Control, Evaluation, read_document, write_document
 from warren.storage.folder import FolderStore
 
 
@@ -66,6 +67,7 @@ def test_checkpoints_are_kept_as_the_job_says_and_always_the_newest_two(
     store: FolderStore, tmp_path: Path, keep: str, kept: list[int]
 ) -> None:
     job = CommittedJob(store, tmp_path, rounds=5, keep_checkpoints=keep, strategy={"name": "fedadam"})
+    job.evaluate_all()
     gone = {found.key for found in waste(store, job.spec)}
     assert [n for n in range(6) if keys.checkpoint(job.job, n) not in gone] == kept
     assert [n for n in range(1, 6) if keys.optimizer(job.job, n) not in gone] == [n for n in kept if n]
@@ -80,13 +82,52 @@ def test_collecting_round_by_round_comes_to_what_collecting_at_the_end_does(keep
 
 def test_the_commit_of_a_round_and_a_start_collect_the_same(store: FolderStore, tmp_path: Path) -> None:
     job = CommittedJob(store, tmp_path, rounds=4, keep_checkpoints="2")
+    job.evaluate_all()
     by_commits = {key for number in range(5) for key in outdated(store, job.spec, number) if store.stat(key)}
     assert by_commits == set(outdated(store, job.spec, None))
+
+
+def test_a_checkpoint_stays_until_it_was_evaluated(store: FolderStore, tmp_path: Path) -> None:
+    job = CommittedJob(store, tmp_path, rounds=6, keep_checkpoints="2")
+    for number in (1, 3):
+        job.evaluate(number, 0.5)
+    kept = [keys.checkpoint(job.job, number) for number in (2, 4, 5, 6)]
+    for gone in (set(outdated(store, job.spec, 6)), set(outdated(store, job.spec, None))):
+        assert [key for key in job.keys(keys.checkpoints(job.job)) if key not in gone] == kept
+    job.evaluate(2, 0.5)
+    assert keys.checkpoint(job.job, 2) in set(outdated(store, job.spec, 6))
+
+
+def test_of_an_ended_job_nothing_waits_to_be_evaluated(store: FolderStore, tmp_path: Path) -> None:
+    job = CommittedJob(store, tmp_path, rounds=4, keep_checkpoints="2")
+    assert not [key for key in outdated(store, job.spec, None) if "checkpoints" in key and "00000" not in key]
+    job.end("cancel")
+    gone = [key for key in outdated(store, job.spec, None) if "checkpoints" in key]
+    assert gone == [keys.checkpoint(job.job, number) for number in (0, 1, 2)]
+
+
+@pytest.mark.parametrize(("every", "last", "due"), [(1, 4, {1, 2, 3, 4}), (3, 8, {3, 6}), (3, 10, {3, 6, 9, 10})])
+def test_what_waits_to_be_evaluated_is_what_is_due_and_not_frozen(
+    store: FolderStore, every: int, last: int, due: set[int]
+) -> None:
+    spec = spec_of("lung-aaa111", 10, evaluate={"every": every})
+    assert waiting(store, spec, last) == due
+    found = Evaluation(job=spec.job, round=6, held_out={}, held_out_examples=0)
+    store.create(keys.evaluation(spec.job, 6), write_document(found))
+    assert waiting(store, spec, last) == due - {6}
+
+
+def test_an_evaluation_is_not_waited_for_longer_than_its_leader_does(store: FolderStore) -> None:
+    spec = spec_of("lung-aaa111", 500, evaluate={"every": 2})
+    assert waiting(store, spec, 400) == {400 - 2 * number for number in range(OPEN_MAX)}
+    assert waiting(store, spec_of("lung-aaa111", 500, evaluate={"every": 0}), 400) == frozenset()
+    assert waiting(store, spec_of("lung-aaa111", 500, evaluate={"share": 0.0, "held_out": False}), 400) == frozenset()
 
 
 def test_commits_collect_what_clients_no_longer_start_from(store: FolderStore, tmp_path: Path) -> None:
     absent = {(1, "c000"), (2, "c001"), (3, "c002"), (4, "c002")}
     job = CommittedJob(store, tmp_path, rounds=5, keep_updates=1, absent=absent, strategy={"name": "feddyn"})
+    job.evaluate_all()
     by_commits = {key for number in range(6) for key in outdated(store, job.spec, number) if "/clients/" in key}
     left = sorted(set(job.keys(keys.client_states(job.job))) - by_commits)
     good, lost = ([keys.client_state(job.job, *at, attempt) for at in which] for attempt, which in (
@@ -111,6 +152,7 @@ def test_state_of_attempts_that_did_not_count_goes_and_what_a_fork_copied_stays(
 def test_client_states_stay_as_long_as_a_kept_round_started_from_them(store: FolderStore, tmp_path: Path) -> None:
     absent = {(number, "c002") for number in (2, 3, 4, 5)}
     job = CommittedJob(store, tmp_path, rounds=5, keep_updates=2, absent=absent, strategy={"name": "feddyn"})
+    job.evaluate_all()
     gone = {found.key for found in waste(store, job.spec) if "/clients/" in found.key}
     kept = sorted(set(job.keys(keys.client_states(job.job))) - gone)
     assert kept == [
