@@ -51,8 +51,8 @@ def fold(
     in one pass, clearing it before and dividing it after. Smaller blocks gain nothing, not even without
     Python's share of each call (by TorchScript, on 2 cores): what is left is reading the updates.
     """
-    # With one update no block is gone over twice, and each call costs a turn at Python's lock.
-    size = BLOCK_ITEMS if len(updates) > 1 else max(1, len(total))
+    # Where no block is gone over twice, smaller ones would only cost more turns at Python's lock.
+    size = BLOCK_ITEMS if len(updates) > 1 or clear or divisor is not None else max(1, len(total))
     parts = [torch.split(update, size) for update in updates]
     _fold_blocks(total, size, lambda one, number: parts[one][number], weights, clear=clear, divisor=divisor)
 

@@ -21,6 +21,7 @@ from ..broker.memory_news import MemoryNews
 from ..storage.folder import FolderStore
 from ..storage.job import JobSpec
 from ..storage.ledger import RedisLedger
+from ..trainer.ports import Training
 from ..trainer.process import TrainingProcess
 from ..trainer.worker import Worker
 from .one_job_store import OneJobStore
@@ -55,20 +56,22 @@ class Embedded:
         self._news = MemoryNews()
         self._stop = threading.Event()
         self._processes = [TrainingProcess(device, data_dir) for _ in range(trainers)]
-        self._training = SharedTraining(self._processes)
+        self._shared = SharedTraining(self._processes) if spec.sites else None
         self._threads: list[threading.Thread] = []
         self._failures: list[BaseException] = []
         self._scratch = tempfile.TemporaryDirectory(prefix=".run-", dir=root, ignore_cleanup_errors=True)
 
     def __enter__(self) -> Embedded:
         self._start("aggregator", self._aggregate)
+        if self._shared is None:
+            for number, process in enumerate(self._processes):
+                self._start(f"t{number + 1}", partial(self._work_alone, f"t{number + 1}", process))
+            return self
         for process in self._processes:
-            self._start("warm-up", partial(self._training.warm_up, process))
-        count = len(self._spec.sites) or len(self._processes)
-        for number in range(count):
-            source = self._spec.sources[number if self._spec.sites else 0]
-            name = source.partition(".")[2] if self._spec.sites else f"t{number + 1}"
-            self._start(name, partial(self._work, name, source))
+            self._start("warm-up", partial(self._shared.warm_up, process))
+        for source in self._spec.sources:
+            site = source.partition(".")[2]
+            self._start(site, partial(self._work, site, source, self._shared))
         return self
 
     def __exit__(
@@ -76,7 +79,8 @@ class Embedded:
     ) -> None:
         finished = error is None and not self._failures
         self._stop.set()
-        self._training.close()
+        for process in self._processes:
+            process.close()
         self._broker.close()  # wakes whoever waits for a delivery
         until = time.monotonic() + (FINISH_SECONDS if finished else STOP_SECONDS)
         for thread in self._threads:
@@ -121,13 +125,17 @@ class Embedded:
             draw=draw,  # here: nobody waits for this process's lock any more
         ).run(self._stop)
 
-    def _work(self, name: str, source: str) -> None:
+    def _work_alone(self, name: str, process: TrainingProcess) -> None:
+        process.facts()  # the slow import of torch, before anything is taken
+        self._work(name, self._spec.sources[0], process)
+
+    def _work(self, name: str, source: str, training: Training) -> None:
         Worker(
             self.store,
             self._broker,
             self._news,
             RedisLedger(self._redis()),
-            self._training,
+            training,
             name=name,
             source=source,
             tasks_dir=None,

@@ -26,6 +26,9 @@ class SharedTraining:
         process.facts()
         self._free.put(process)
 
+    def begin(self, work: Work) -> None:
+        """Nothing yet: which process is free when its turn comes shows then."""
+
     def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
         """As `TrainingProcess.run`; waits for its turn first."""
         while True:

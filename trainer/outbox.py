@@ -79,9 +79,14 @@ class Outbox:
         return None if self._beside.ended(0) else self._path
 
     @property
+    def several(self) -> bool:
+        """Whether round jobs are so short that several wait to be told together."""
+        return self._together > 1
+
+    @property
     def ahead(self) -> int:
-        """How many round jobs this trainer may have in hand."""
-        return max(BESIDE, self._together)
+        """How many round jobs this trainer may have in hand: what waits, and what follows while that is told."""
+        return max(BESIDE, self._together + 1)
 
     @property
     def waits(self) -> bool:

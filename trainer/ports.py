@@ -22,7 +22,14 @@ class News(Protocol):
 class Training(Protocol):
     """Trains and evaluates, in a process of its own; see `trainer.process.TrainingProcess`."""
 
-    def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome: ...
+    def begin(self, work: Work) -> None:
+        """This work will be run after what was begun before. Only makes its `run` quicker."""
+        ...
+
+    def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
+        """Do this work, begun or not; blocks until there is an outcome."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -11,6 +11,7 @@ import select
 import sys
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -61,6 +62,7 @@ class _Child:
     def __init__(self, process: BaseProcess, connection: Connection) -> None:
         self.process, self.connection = process, connection
         self.facts: DeviceFacts | None = None
+        self.begun: deque[tuple[int, Work]] = deque()  # orders that were sent and not waited for yet
         self._spec: JobSpec | None = None  # of the last order
         self._pipe = connection.fileno()
         self._watch, self._end = select.poll(), select.poll()  # multiprocessing's `wait` and `is_alive` make new ones
@@ -77,10 +79,24 @@ class _Child:
             raise EOFError
         return None
 
-    def spec_to_send(self, spec: JobSpec) -> str:
-        """Its text, empty where the process has it from the order before: works of a round share one spec."""
-        known, self._spec = self._spec is spec, spec
-        return "" if known else write_spec(spec).decode()
+    def send(self, number: int, work: Work) -> None:
+        """Send an order, with the spec's text where the one before had another: works of a round share one spec."""
+        known, self._spec = self._spec is work.spec, work.spec
+        self.connection.send_bytes(write_work(number, work, "" if known else write_spec(work.spec).decode()))
+        self.begun.append((number, work))
+
+    def number_of(self, work: Work) -> int | None:
+        """The order that is to be answered next, where it is of this work. None is left begun that is of another."""
+        if self.begun and self.begun[0][1] is work:
+            return self.begun.popleft()[0]
+        if self.begun:
+            self.stop(self.begun[-1][0])
+            self.begun.clear()
+        return None
+
+    def stop(self, number: int) -> None:
+        """Let this work and those before it end."""
+        self.connection.send_bytes(json.dumps({"stop": number}).encode())
 
     def alive(self) -> bool:
         return not self._end.poll(0)
@@ -133,15 +149,32 @@ class TrainingProcess:
         child = self._child
         if child is None:  # closed meanwhile
             return Stopped()
-        self._number += 1
         try:
-            child.connection.send_bytes(write_work(self._number, work, child.spec_to_send(work.spec)))
-            return self._await(child, self._number, keep_going)
+            number = child.number_of(work)
+            if number is None:
+                self._send(child, work)
+                number = child.begun.popleft()[0]
+            return self._await(child, number, keep_going)
         except (OSError, EOFError):
             return self._buried(child)
         except BaseException:
             self._kill(child)  # whoever interrupts the wait must not leave training behind
             raise
+
+    def begin(self, work: Work) -> None:
+        """Hand over a work that `run` will be called with, after those handed over before.
+
+        The process goes on with it as soon as it answered the one before. Nothing happens where none runs now.
+        """
+        child = self._child
+        if child is None or child.facts is None or any(work is begun for _, begun in child.begun):
+            return
+        with contextlib.suppress(OSError):  # it died: `run` will see
+            self._send(child, work)
+
+    def _send(self, child: _Child, work: Work) -> None:
+        self._number += 1
+        child.send(self._number, work)
 
     def close(self) -> None:
         """End the process. A work in progress ends as stopped; the next `run` does so at once."""
@@ -188,7 +221,7 @@ class TrainingProcess:
                     self._kill(child)
                 return read_told(message)
             if stop_by is None and not keep_going():
-                child.connection.send_bytes(json.dumps({"stop": number}).encode())
+                child.stop(number)
                 stop_by = time.monotonic() + STOP_SECONDS
             if stop_by is not None and time.monotonic() > stop_by:
                 self._kill(child)

@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
@@ -27,6 +28,8 @@ from .wire import DeviceFacts, Stopped, Told, Work, read_work, write_told
 class Orders:
     """Reads the pipe between works, and looks into it at each batch: a stop is known for the price of a look.
 
+    Works that are sent meanwhile wait for their turn.
+
     The pipe's end means that the trainer is gone: this process goes too, whatever it is doing. A thread waits for
     that alone: if it read the orders as well, each would have to pass from it to the thread that trains.
     """
@@ -36,29 +39,32 @@ class Orders:
         self._look = select.poll()
         self._look.register(connection.fileno(), select.POLLIN)
         self._stopped_through = 0
+        self._waiting: deque[dict[str, Any]] = deque()
         self._spec: JobSpec | None = None  # of the last order
         threading.Thread(target=self._watch, name="orders", daemon=True).start()
 
     def take(self) -> tuple[int, Work]:
         while True:
-            message = self._read()
-            if "work" in message:
+            if self._waiting:
+                message = self._waiting.popleft()
                 work = read_work(message["work"], self._spec)
                 self._spec = work.spec
                 return message["number"], work
+            self._read()
 
     def wanted(self, number: int) -> bool:
         while self._look.poll(0):
-            self._read()  # while a work goes on nothing but stops is sent
+            self._read()
         return number > self._stopped_through
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> None:
         try:
             message: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             os._exit(0)
         self._stopped_through = max(self._stopped_through, message.get("stop", 0))
-        return message
+        if "work" in message:
+            self._waiting.append(message)
 
     def _watch(self) -> None:
         end = select.poll()

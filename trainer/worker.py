@@ -13,31 +13,28 @@ from pathlib import Path
 
 from .. import __version__
 from ..broker.declaring import declare_missing
-from ..broker.errors import BrokerError, MessageUnreadable
-from ..broker.messages import Completion, Failure, RoundJob, decode
+from ..broker.errors import BrokerError
+from ..broker.messages import Completion, RoundJob
 from ..broker.ports import Broker, Consumer, Delivery
 from ..broker.topology import evaluations_queue, rounds_queue
-from ..storage import keys
-from ..storage.errors import ObjectDamaged, ObjectMissing
-from ..storage.job import JobSpec
 from ..storage.objects import ObjectStore
-from ..storage.parcels import MEMBER_BYTES_MAX, MEMBER_BYTES_MAX_NEAR
 from ..storage.ports import Ledger
 from .beside import OneThread
 from .bundle import Pace
 from .checkpoints import Checkpoints
-from .code import TaskCode, TaskNotInstalled
+from .code import TaskCode
+from .following import Following
 from .outbox import BESIDE, Leaving, Outbox
-from .patience import RETRY_SECONDS_MAX, HandBack, Patience, fields_of
+from .patience import RETRY_SECONDS_MAX, HandBack, fields_of
 from .ports import Bench, Beside, News, Stop, Training
+from .preparing import Preparing, Ready, give_up
 from .presence import Announcing
-from .specs import Specs
 from .standing import Standing
 from .states import States
-from .stored import Stored
 from .wire import Crashed, Evaluated, Outcome, Stopped, TaskFailed, Trained, Work
 
 IDLE_SECONDS = 1.0  # of one wait for a round job, on the broker: how late a stop may be noticed
+FOLLOWS_SECONDS = 0.25  # that a round job waits behind one that was taken for short; then others may have it
 PAUSE_SECONDS = 0.2  # between two round jobs; who waits longer is idle
 IDS_DRAWN = 100  # at a time
 CRASHES_FORGIVEN = 1  # of the training process, for one round job; the next one fails the client
@@ -100,45 +97,62 @@ class Worker:
         self._code = TaskCode(store, tasks_dir, accept_code=accept_code, cache=cache / "tasks", name=name)
         self._checkpoints = Checkpoints(store, cache / "checkpoints")
         self._states = States(store, cache, personal or cache / "personal")
-        self._outputs = [cache / f"update-{number}.safetensors" for number in range(BESIDE)]  # one is on its way
-        self._specs = Specs(store)
-        self._near: bool | None = None  # whether objects are files here; None: not looked yet
-        self._stored_before = Stored(store, source, clock)
+        outputs = (cache / f"update-{number}.safetensors" for number in range(BESIDE + 1))
+        self._outputs = tuple(outputs)  # one is on its way, one in the work, one follows
         self._beside = beside or OneThread(name)
         self._pace = pace or Pace()
+        self._turn = 0.0  # when the last work was done, or this one was first in hand
 
     def run(self, stop: Stop) -> None:
         """Work until told to stop; work in hand then goes back to its queue."""
         self._bench = Bench(*self._adapters, stop, self._name, self._source, self._clock)
         self._standing = Standing(self._bench)
-        self._persist = Patience(stop, self._standing)
         self._presence = Announcing(self._bench.ledger, self._name, self._facts, self._clock)
         self._outbox = Outbox(self._bench, self._states, self._beside, self._pace)
+        self._preparing = Preparing(self._bench, self._code, self._checkpoints, self._states, self._attempt)
+        self._following = Following(self._bench, self._preparing, self._outbox)
         consumer: Consumer | None = None
         while not stop.is_set():
             try:
                 consumer = consumer or self._consume()
-                delivery = self._next(consumer)
-                if delivery is not None:
-                    self._serve(delivery)
-                    consumer.allow(self._outbox.ahead)
+                self._serve_next(consumer)
             except BrokerError as error:
                 log.warning("no round jobs: %s", error)
                 self._outbox.tell()
                 stop.wait(RETRY_SECONDS_MAX)
+        self._following.hand_back()
         self._outbox.close()
         self._beside.close()
         if consumer is not None:
             consumer.close()
 
-    def _serve(self, delivery: Delivery) -> None:
+    def _serve_next(self, consumer: Consumer) -> None:
+        ready = self._following.take()
+        if ready is not None:
+            if self._outbox.waits and self._outbox.full:
+                self._outbox.tell()
+            self._finish(ready, consumer)
+        else:
+            delivery = self._following.delivery() or self._next(consumer)
+            if delivery is None:
+                return
+            self._serve(delivery, consumer)
+        consumer.allow(self._outbox.ahead)
+
+    def _serve(self, delivery: Delivery, consumer: Consumer) -> None:
         """One round job, beside the one before it."""
         suspect = delivery.deliveries_before > 0  # it may be what ended a trainer: nothing else depends on it
         if suspect:
             self._outbox.alone()
-        self._handle(delivery, self._clock())
+        ready = self._preparing.ready(delivery, self._output())
+        if ready is not None:
+            self._finish(ready, consumer)
         if suspect:
             self._outbox.alone()
+
+    def _output(self, *taken: Path) -> Path:
+        """A file that nothing is written to or sent from."""
+        return next(path for path in self._outputs if path not in (*taken, self._outbox.path))
 
     def _next(self, consumer: Consumer) -> Delivery | None:
         """The next round job. Idleness is said once it lasts: between short jobs it would cost as much as they do."""
@@ -157,57 +171,33 @@ class Worker:
         uploading = self._outbox.uploading
         self._presence.say("uploading" if uploading else "idle", uploading)
 
-    def _handle(self, delivery: Delivery, begun: float) -> None:
-        """One round job, from its bytes to what there is to tell of it."""
+    def _finish(self, ready: Ready, consumer: Consumer) -> None:
+        """From a round job that is ready to what leaves of it."""
+        job, todo = ready.job, ready.todo
+        self._turn = max(self._turn, ready.begun)
         try:
-            job = decode(delivery.body, RoundJob)
-            if job.source != self._source:
-                raise MessageUnreadable(f"a round job of {job.source} in a queue of {self._source}")
-            spec = self._persist(None, self._specs.of, job.job)
-        except (MessageUnreadable, ObjectMissing, ObjectDamaged) as error:
-            log.warning("dead letter: %s", error)
-            delivery.dead_letter()
-            return
-        except HandBack:
-            delivery.requeue()
-            return
-        self._settle(delivery, job, spec, begun)
-
-    def _settle(self, delivery: Delivery, job: RoundJob, spec: JobSpec, begun: float) -> None:
-        try:
-            completion, update = self._complete(job, spec, again=job.again or delivery.deliveries_before > 0)
+            if isinstance(todo, Completion):
+                told, update = todo, None
+            else:
+                told, update = self._told(job, todo, self._run(ready, todo, consumer))
         except HandBack as why:
-            if self._bench.stop.is_set():
-                delivery.requeue()
-                return
-            log.info("dropped: %s", why, extra=fields_of(job))
-            delivery.ack()
-        else:
-            self._outbox.took(self._clock() - begun)  # before: what took long leaves beside the next one
-            leaving = Leaving(delivery, job, spec, completion, update, self._small_bytes(job))
-            self._outbox.put(leaving, self._rest)
+            give_up(self._bench, ready.delivery, job, why)
+            return
+        now = self._clock()
+        self._outbox.took(now - self._turn)  # before: what took long leaves beside the next one
+        self._turn = now
+        small = self._preparing.small_bytes(job)
+        self._outbox.put(Leaving(ready.delivery, job, ready.spec, told, update, small), self._rest)
 
-    def _complete(self, job: RoundJob, spec: JobSpec, *, again: bool) -> Told:
-        """Do the work, unless it is done. Raises HandBack: it is no longer wanted, or the trainer stops."""
-        dropped = self._persist(None, self._standing.dropped, job, spec)
-        if dropped is not None:
-            raise HandBack(dropped)
-        self._standing.begin(spec)
-        if again and job.kind in ("init", "train"):
-            stored = self._persist(job, self._stored, job)
-            if stored is not None:
-                return stored, None
-        try:
-            work = self._persist(job, self._work, job, spec)
-        except (TaskNotInstalled, ObjectMissing, ObjectDamaged) as error:
-            failed = self._failed(job, "-".join(("prepare", self._attempt())), type(error).__name__, str(error))
-            return failed, None
-        return self._told(job, work, self._run(job, work))
-
-    def _run(self, job: RoundJob, work: Work) -> Outcome:
+    def _run(self, ready: Ready, work: Work, consumer: Consumer) -> Outcome:
+        job = ready.job
         state = "training" if job.kind in ("init", "train") else "evaluating"
         if self._presence.due:
             self._presence.say(state, job)  # short jobs are not told one by one, but the trainer must not be forgotten
+        if self._following.wanted(ready):
+            self._bench.training.begin(work)
+            self._following.look(ready, consumer, self._output(work.output_path))
+        self._standing.begin(ready.spec)
         for _ in range(1 + CRASHES_FORGIVEN):
             outcome = self._bench.training.run(work, partial(self._keep_going, job, state))
             if not isinstance(outcome, Crashed):
@@ -219,66 +209,24 @@ class Worker:
         """What to tell of this outcome, and the update to store before."""
         match outcome:
             case Trained(size=size, digest=digest):
-                told = self._completion(job, work.attempt, outcome="updated", digest=digest, size=size)
+                told = self._preparing.completion(job, work.attempt, outcome="updated", digest=digest, size=size)
                 return told, outcome
             case Evaluated():
-                return self._completion(job, work.attempt, outcome="evaluated", **asdict(outcome)), None
+                return self._preparing.completion(job, work.attempt, outcome="evaluated", **asdict(outcome)), None
             case TaskFailed():
                 log.error("task failed: %s\n%s", outcome.failure, outcome.trace, extra=fields_of(job))
                 left = outcome.failure if self._share_errors else outcome.failure.model_copy(update={"text": ""})
-                return self._completion(job, work.attempt, outcome="failed", failure=left), None
+                return self._preparing.completion(job, work.attempt, outcome="failed", failure=left), None
             case Crashed():
-                return self._failed(job, work.attempt, "TrainingProcessDied", outcome.reason), None
+                return self._preparing.failed(job, work.attempt, "TrainingProcessDied", outcome.reason), None
             case Stopped():
                 raise HandBack("no longer wanted, stopped at a batch")
-
-    def _stored(self, job: RoundJob) -> Completion | None:
-        """The completion of an update that is in the store already: it may never have been told."""
-        found = self._stored_before.find(job)
-        if found is None:
-            return None
-        name, size = found
-        return self._completion(job, name.attempt, outcome="updated", size=size, parcel=name.parcel or None)
-
-    def _work(self, job: RoundJob, spec: JobSpec) -> Work:
-        return Work(
-            kind=job.kind,
-            spec=spec,
-            job_round=job.round,
-            client=job.client,
-            index=job.index,
-            count=job.count,
-            site=job.site,
-            attempt=self._attempt(),
-            task_path=self._code.path(spec),
-            base_path=self._checkpoints.path(job),
-            output_path=next(path for path in self._outputs if path != self._outbox.path),
-            held_out=job.kind == "test",
-            share=job.share,
-            state_path=self._states.path(job, spec),
-            server_path=self._states.server(job),
-            inline=self._small_bytes(job),
-        )
-
-    def _small_bytes(self, job: RoundJob) -> int:
-        """The most that an update of this client may have to leave together with others; 0: it is alone."""
-        if not job.parcels:
-            return 0
-        if self._near is None:
-            self._near = self._bench.store.local_path(keys.spec(job.job)) is not None
-        return MEMBER_BYTES_MAX_NEAR if self._near else MEMBER_BYTES_MAX
-
-    def _failed(self, job: RoundJob, attempt: str, error: str, text: str) -> Completion:
-        log.error("%s: %s", error, text, extra=fields_of(job))
-        return self._completion(job, attempt, outcome="failed", failure=Failure(error=error, text=text[:4000]))
-
-    def _completion(self, job: RoundJob, attempt: str, **fields: object) -> Completion:
-        said = {"job": job.job, "round": job.round, "kind": job.kind, "client": job.client, "attempt": attempt}
-        return Completion.model_validate({**said, "trainer": self._name, **fields})
 
     def _keep_going(self, job: RoundJob, state: str) -> bool:
         self._presence.say(state, job)
         self._outbox.tell_late()
+        if self._clock() - self._turn >= FOLLOWS_SECONDS:
+            self._following.hand_back()
         return not self._bench.stop.is_set() and self._standing.wanted(job)
 
     def _consume(self) -> Consumer:

@@ -127,6 +127,9 @@ class FakeTraining:
     poisoned: frozenset[str]  # clients whose data kills whoever trains on it, while the storm lasts
     quick: bool = False  # whether works are very short
 
+    def begin(self, work: Work) -> None:
+        pass
+
     def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
         world = self.world
         if world.storm and work.client in self.poisoned and work.kind == "train":

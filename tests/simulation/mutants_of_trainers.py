@@ -15,12 +15,12 @@ from warren.trainer.worker import Worker
 def acknowledged_last() -> Sequence[Patch]:
     """A trainer acknowledges its round job before it does the work."""
 
-    def _settle(self: Worker, delivery: Any, *about: Any) -> None:
-        delivery.ack()
-        settled(self, delivery, *about)
+    def _finish(self: Worker, ready: Any, consumer: Any) -> None:
+        ready.delivery.ack()
+        finished(self, ready, consumer)
 
-    settled = Worker._settle
-    return [(Worker, "_settle", _settle)]
+    finished = Worker._finish
+    return [(Worker, "_finish", _finish)]
 
 
 def told_before_acknowledged() -> Sequence[Patch]:

@@ -58,17 +58,27 @@ class Told:
 
 
 class Clocked:
-    """A training process that takes so many seconds of the worker's clock for each client, and asks once."""
+    """A training process that takes so many seconds of the worker's clock for each client, and asks once.
+
+    Attributes:
+        order: "begun c" and "done c", as they came.
+    """
 
     def __init__(self, seconds: Callable[[str], float], asking: str) -> None:
         self.now = 0.0
         self._seconds, self._asking = seconds, asking
+        self.order: list[str] = []
+
+    def begin(self, work: Work) -> None:
+        if f"begun {work.client}" not in self.order:
+            self.order.append(f"begun {work.client}")
 
     def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
         self.now += self._seconds(work.client)
         if work.client == self._asking:
             assert keep_going()
         work.output_path.write_bytes(UPDATE)
+        self.order.append(f"done {work.client}")
         return Trained(work.output_path, len(UPDATE), "0" * 64, 5, {})
 
     def close(self) -> None: ...
@@ -83,6 +93,7 @@ def serve(
     asking: str = "",
     parcels: bool = False,
     store: FolderStore | None = None,
+    order: list[str] | None = None,
 ) -> tuple[Told, MemoryBroker]:
     """Round jobs of so many clients, served by one worker until all are told."""
     store, broker = store or FolderStore(root / "store"), MemoryBroker()
@@ -98,6 +109,7 @@ def serve(
     broker.publish([Outgoing(QUEUE, encode(job)) for job in jobs])
     told, training = Told(store, broker, failures), Clocked(seconds, asking)
     told.expected = clients
+    training.order = training.order if order is None else order
     worker = Worker(
         store, broker, told, RedisLedger(fakeredis.FakeRedis()), training, name="t1", source="pool.default",
         tasks_dir=root / "tasks", accept_code=False, cache=root / "cache", clock=lambda: training.now,
@@ -214,6 +226,26 @@ def test_small_updates_of_short_jobs_are_stored_together(tmp_path: Path) -> None
     assert broker.depth(QUEUE) == (0, 0)
 
 
+def test_a_short_job_is_handed_over_while_the_one_before_it_is_worked_on(tmp_path: Path) -> None:
+    order: list[str] = []
+    serve(tmp_path, lambda _: SHORT_SECONDS / 100, 20, order=order)
+    early = [f"begun c{number:03}" for number in range(REMEMBERED)]
+    assert not set(early[1:-1]) & set(order), "nobody knows yet that they are short"
+    for number in range(REMEMBERED + 1, 20):
+        before, after = f"done c{number - 1:03}", f"begun c{number:03}"
+        assert order.index(after) < order.index(before)
+
+
+def test_what_follows_a_job_that_is_long_after_all_goes_back_for_others_to_take(tmp_path: Path) -> None:
+    order: list[str] = []
+    seconds = {"c012": 60.0}
+    told, _ = serve(tmp_path, lambda client: seconds.get(client, 0.0), 20, asking="c012", order=order)
+    assert sorted(client for trip in told.trips for client in trip) == [f"c{number:03}" for number in range(20)]
+    assert order.index("begun c013") < order.index("done c012")
+    followed = order[order.index("done c012") + 1 :]
+    assert followed.index("done c013") < followed.index("done c014")
+
+
 def test_an_aggregator_that_does_not_know_parcels_gets_none(tmp_path: Path) -> None:
     store = Slow(tmp_path / "store")
     serve(tmp_path, lambda _: SHORT_SECONDS / 100, 24, store=store)
@@ -221,7 +253,7 @@ def test_an_aggregator_that_does_not_know_parcels_gets_none(tmp_path: Path) -> N
 
 
 def test_updates_that_are_not_small_are_objects_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warren.trainer.worker.MEMBER_BYTES_MAX_NEAR", len(UPDATE) - 1)
+    monkeypatch.setattr("warren.trainer.preparing.MEMBER_BYTES_MAX_NEAR", len(UPDATE) - 1)
     store = Slow(tmp_path / "store")
     serve(tmp_path, lambda _: SHORT_SECONDS / 100, 24, parcels=True, store=store)
     assert [len(keys.read_updates(key)) for key in store.created] == [1] * 24

@@ -103,6 +103,8 @@ class Process(TrainingProcess):
     def facts(self) -> object:  # type: ignore[override]
         return None
 
+    def begin(self, work: Work) -> None: ...
+
     def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
         self.at_work.set()
         assert self.finish.wait(10)

@@ -90,6 +90,8 @@ class Place:
         monkeypatch.setattr(self.store, "create", slow)
         self.thread.start()
 
+    def begin(self, work: Work) -> None: ...
+
     def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
         self.events.tell(f"training {work.client}")
         self.training(work.client)

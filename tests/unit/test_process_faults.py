@@ -41,6 +41,42 @@ def test_a_stop_that_comes_after_the_end_leaves_the_next_work_alone(here, traini
         assert isinstance(training.run(here.work("train"), go_on), Trained)
 
 
+def test_works_that_were_begun_ahead_are_answered_in_their_turn(here, training):
+    works = [here.work("train", attempt=f"a{number}", output=f"o{number}") for number in range(3)]
+    for work in (works[0], works[1], works[0]):  # the second time it is begun already
+        training.begin(work)
+    told = [training.run(work, go_on) for work in works]
+    assert [one.path for one in told if isinstance(one, Trained)] == [work.output_path for work in works]
+
+
+def test_a_stop_ends_the_work_in_hand_and_not_the_one_begun_after_it(here, training):
+    long, short = here.work("train", **FOREVER), here.work("train", output="after")
+    training.begin(long)
+    training.begin(short)
+    assert training.run(long, lambda: False) == Stopped()
+    assert isinstance(training.run(short, go_on), Trained)
+
+
+def test_a_work_that_was_begun_and_is_not_wanted_any_more_is_not_waited_for(here, training):
+    pid = training.pid
+    training.begin(here.work("train", **FOREVER))
+    other = training.run(here.work("train", output="other"), go_on)
+    assert isinstance(other, Trained)
+    assert other.path.stem == "other"
+    assert training.pid == pid
+
+
+def test_a_death_is_that_of_the_work_in_hand_and_the_one_begun_after_it_is_done_all_the_same(here, training):
+    pid = training.pid
+    assert pid is not None
+    long, short = here.work("train", **FOREVER), here.work("train", output="after")
+    training.begin(long)
+    training.begin(short)
+    threading.Timer(0.3, lambda: os.kill(pid, signal.SIGKILL)).start()
+    assert isinstance(training.run(long, go_on), Crashed)
+    assert isinstance(training.run(short, go_on), Trained)
+
+
 def test_a_process_that_is_killed_is_told_and_started_again(here, training):
     pid = training.pid
     assert pid is not None

@@ -34,6 +34,8 @@ class Scripted:
         self.outcomes = list(outcomes)
         self.works: list[Work] = []
 
+    def begin(self, work: Work) -> None: ...
+
     def run(self, work: Work, keep_going: Callable[[], bool]) -> Outcome:
         self.works.append(work)
         return self.outcomes.pop(0)(work)
