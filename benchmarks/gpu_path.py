@@ -1,10 +1,11 @@
 """From a GPU into the store and back, beside what PCIe and the store give: python benchmarks/gpu_path.py
 
 A model of 400 MB (float32, ten tensors) on the device. *PCIe* copies it between the device and pinned memory; *the
-store* puts and gets a file of as many bytes. *Device to store* is what a trainer does with an update: the file written
-from the device's tensors, then put; *store to device* what it does with a checkpoint: got, mapped, copied. Files lie in
-/dev/shm. Where torch finds no GPU it says so and ends with 0. Training with the overlap on and off is not measured:
-there is none to switch, a file is whole before it is put.
+store* puts and gets a file of as many bytes. *Device to file* is what a training process does with an update: the
+tensors come through the ring of pinned buffers (storage/torch_staging.py), each block digested and written while the
+next is copied; *device to store* puts the file then, too. *Store to device* is what becomes of a checkpoint: got,
+mapped, and copied through the ring, *file to device*. *Whole, then written* is the way without a ring: the model in
+pageable memory, then the file. Files lie in /dev/shm. Where torch finds no GPU it says so and ends with 0.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import report
 import torch
 from rig import Rig, rig
 
+from warren.storage.digests import passing
+from warren.storage.torch_staging import to_device
 from warren.storage.torch_tensors import map_file, save
 
 NAME = "gpu_path"
@@ -43,7 +46,7 @@ def measure(on: Rig, folder: Path) -> dict[str, Any]:
     model = {f"part{number}": torch.randn(items, device="cuda") for number in range(TENSORS)}
     pinned = {name: torch.empty(items, pin_memory=True) for name in model}
     file, got, key = folder / "update", folder / "got", "gpu/update"
-    save(file, model, {})
+    save(file, model, {}, passing)
 
     def put() -> None:
         on.store.delete(key)
@@ -52,14 +55,22 @@ def measure(on: Rig, folder: Path) -> dict[str, Any]:
     def get() -> None:
         on.store.fetch(key, got, limit=2 * BYTES)
 
+    def written() -> None:
+        save(file, model, {}, passing)
+
+    def whole() -> None:
+        save(file, {name: tensor.cpu() for name, tensor in model.items()}, {}, passing)
+
     def out() -> None:
-        save(file, model, {})
+        written()
         put()
+
+    def loaded() -> None:
+        to_device([(model[name], tensor) for name, tensor in map_file(got).items()])
 
     def back() -> None:
         get()
-        for name, tensor in map_file(got).items():
-            model[name].copy_(tensor)
+        loaded()
 
     def copy(over: dict[str, torch.Tensor], under: dict[str, torch.Tensor]) -> None:
         for name, tensor in under.items():
@@ -70,7 +81,10 @@ def measure(on: Rig, folder: Path) -> dict[str, Any]:
         "PCIe, pinned memory to device": rates(lambda: copy(model, pinned)),
         "the store, put": rates(put),
         "the store, get": rates(get),
+        "device to file": rates(written),
+        "device to file, whole, then written": rates(whole),
         "device to store": rates(out),
+        "file to device": rates(loaded),
         "store to device": rates(back),
     }
 

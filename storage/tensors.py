@@ -160,7 +160,8 @@ def write_file(
     data = {name: held for name, *_, held in tensors}
     assert len(data) == len(tensors), "a name stands there twice"
     with making(path) as file:
-        return _written(file, [tensor[:3] for tensor in tensors], data.__getitem__, metadata, digest)
+        ordered = canonical(tensor[:3] for tensor in tensors)
+        return write_blocks(file, _buffers(ordered, data.__getitem__, metadata), digest)
 
 
 def write_each(
@@ -178,19 +179,14 @@ def write_each(
         StorageUnavailable: the disk is full or refuses. What `data` raises passes, and no file is left.
     """
     with replacing(path) as file:
-        return _written(file, tensors, data, metadata, digest)
+        return write_blocks(file, _buffers(canonical(tensors), data, metadata), digest)
 
 
-def _written(
-    file: BufferedWriter,
-    tensors: Sequence[Form],
-    data: Callable[[str], memoryview | bytes],
-    metadata: Mapping[str, str],
-    digest: Digest,
-) -> Written:
+def write_blocks(file: BufferedWriter, blocks: Iterable[memoryview], digest: Digest) -> Written:
+    """Write what makes up a file, each part before the next is asked for."""
     hasher = digest()
     size = 0
-    for buffer in _buffers(canonical(tensors), data, metadata):
+    for buffer in blocks:
         for block in _blocks(buffer):
             hasher.update(block)
             file.write(block)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import torch
 
 from .digests import Digest, lasting
+from .files import making
 from .pages import map_pages
-from .tensors import Header, TensorSpec, Written, canonical, header_bytes, read_header, write_file
+from .tensors import Form, Header, TensorSpec, Written, canonical, header_bytes, read_header, write_blocks, write_file
+from .torch_staging import CUDA, Link, to_host
 
 TORCH_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -45,29 +48,56 @@ def map_file(path: Path, header: Header | None = None) -> dict[str, torch.Tensor
 
 
 def save(
-    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], digest: Digest = lasting
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str],
+    digest: Digest = lasting,
+    link: Link = CUDA,
 ) -> Written:
     """Write tensors as a canonical file, from their own memory where they are contiguous and on the CPU.
+
+    Those that the link carries come to the host in blocks, each copied while the one before it is written.
 
     Raises:
         TypeError: a dtype that a file can't hold; the words name the tensor.
         StorageUnavailable: the disk is full or refuses.
     """
-    return write_file(path, [row_of(name, tensor) for name, tensor in tensors.items()], metadata, digest)
+    if not any(map(link.carries, tensors.values())):
+        return write_file(path, [row_of(name, tensor) for name, tensor in tensors.items()], metadata, digest)
+    with making(path) as file, closing(_staged(tensors, metadata, link)) as blocks:
+        return write_blocks(file, blocks, digest)
 
 
-def held(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+def held(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], link: Link = CUDA) -> bytes:
     """The bytes of the file that `save` writes. Raises TypeError as that does."""
+    if any(map(link.carries, tensors.values())):
+        with closing(_staged(tensors, metadata, link)) as blocks:
+            return b"".join(map(bytes, blocks))
     rows = {name: row_of(name, tensor) for name, tensor in tensors.items()}
     ordered = canonical(row[:3] for row in rows.values())
     return b"".join((header_bytes(ordered, metadata), *(rows[name][3] for name, *_ in ordered)))
 
 
+def _staged(
+    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], link: Link
+) -> Generator[memoryview, None, None]:
+    """A canonical file's blocks, each valid until the next is asked for. Raises TypeError as `save` does."""
+    ordered = canonical(form_of(name, tensor) for name, tensor in tensors.items())
+    yield memoryview(header_bytes(ordered, metadata))
+    with closing(to_host([tensors[name] for name, *_ in ordered], bytes_of, link)) as blocks:
+        yield from blocks
+
+
 def row_of(name: str, tensor: torch.Tensor) -> tuple[str, str, tuple[int, ...], memoryview]:
     """Name, dtype, shape and bytes as `write_file` takes them. Raises TypeError: no file can hold the dtype."""
+    return (*form_of(name, tensor), bytes_of(tensor))
+
+
+def form_of(name: str, tensor: torch.Tensor) -> Form:
+    """Name, dtype and shape. Raises TypeError: no file can hold the dtype."""
     if tensor.dtype not in DTYPE_NAMES:
         raise TypeError(f"{name}: {tensor.dtype} can't be stored, only {', '.join(TORCH_DTYPES)}")
-    return name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), bytes_of(tensor)
+    return name, DTYPE_NAMES[tensor.dtype], tuple(tensor.shape)
 
 
 def _view(pages: torch.Tensor, data_start: int, spec: TensorSpec) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from ..storage.torch_staging import CUDA, Link, to_device
 from ..storage.torch_tensors import DTYPE_NAMES
 from .errors import BaseMismatch, TaskError, UnsupportedDtype
 
@@ -74,9 +75,10 @@ def layout_of(module: nn.Module) -> Layout:
 
 
 @torch.no_grad()
-def load_state(layout: Layout, base: Mapping[str, torch.Tensor]) -> None:
-    """Copy a checkpoint into the module's tensors, all of it. Raises BaseMismatch."""
+def load_state(layout: Layout, base: Mapping[str, torch.Tensor], link: Link = CUDA) -> None:
+    """Copy a checkpoint into the module's tensors, all of it: those on a device by the link. Raises BaseMismatch."""
     _check_names(layout, base)
+    distant: list[tuple[torch.Tensor, torch.Tensor]] = []
     for name, tensor in layout.state.items():
         source = base[name]
         if source.shape != tensor.shape or source.dtype != tensor.dtype:
@@ -84,7 +86,11 @@ def load_state(layout: Layout, base: Mapping[str, torch.Tensor]) -> None:
                 f"{name}: the checkpoint has {_shown(source)}, model() makes {_shown(tensor)}; "
                 "the task or its [params] changed"
             )
-        tensor.copy_(source)
+        if link.carries(tensor):
+            distant.append((tensor, source))
+        else:
+            tensor.copy_(source)
+    to_device(distant, link)
 
 
 def _check_names(layout: Layout, base: Mapping[str, torch.Tensor]) -> None:
