@@ -3,9 +3,9 @@
 A model of 400 MB (float32, ten tensors) on the device. *PCIe* copies it between the device and pinned memory; *the
 store* puts and gets a file of as many bytes. *Device to file* is what a training process does with an update: the
 tensors come through the ring of pinned buffers (storage/torch_staging.py), each block digested and written while the
-next is copied; *device to store* puts the file then, too. *Store to device* is what becomes of a checkpoint: got,
-mapped, and copied through the ring, *file to device*. *Whole, then written* is the way without a ring: the model in
-pageable memory, then the file. Files lie in /dev/shm. Where torch finds no GPU it says so and ends with 0.
+next is copied; *whole, then written* is the way without a ring, by pageable memory. *Device to store* puts the file
+then, or sends it while it is written. *Store to device* is what becomes of a checkpoint: got, mapped, and copied
+through the ring, *file to device*. Files lie in /dev/shm. Where torch finds no GPU it says so and ends with 0.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from rig import Rig, rig
 
 from warren.storage.digests import passing
+from warren.storage.growing import Growing
 from warren.storage.torch_staging import to_device
 from warren.storage.torch_tensors import map_file, save
 
@@ -65,6 +67,20 @@ def measure(on: Rig, folder: Path) -> dict[str, Any]:
         written()
         put()
 
+    def early() -> None:
+        on.store.delete(key)
+        with ThreadPoolExecutor(1) as beside:
+            sent: list[tuple[Growing, Future[bool]]] = []
+
+            def begun(size: int) -> None:
+                growing = Growing(file, size)
+                sent.append((growing, beside.submit(on.store.create_growing, key, growing)))
+
+            save(file, model, {}, passing, begun=begun)
+            ((growing, put),) = sent
+            growing.finish()
+            put.result()
+
     def loaded() -> None:
         to_device([(model[name], tensor) for name, tensor in map_file(got).items()])
 
@@ -84,6 +100,7 @@ def measure(on: Rig, folder: Path) -> dict[str, Any]:
         "device to file": rates(written),
         "device to file, whole, then written": rates(whole),
         "device to store": rates(out),
+        "device to store, sent while it is written": rates(early),
         "file to device": rates(loaded),
         "store to device": rates(back),
     }

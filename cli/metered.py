@@ -13,6 +13,7 @@ from .. import __version__
 from ..broker.completions import News
 from ..broker.messages import Completion
 from ..storage.documents import Manifest
+from ..storage.growing import Growing
 from ..storage.ledger import RedisLedger
 from ..storage.ports import Presence, Pulse
 from ..storage.s3 import S3Store
@@ -121,6 +122,13 @@ def metered(meters: Meters) -> Kinds:
             if made:
                 meters.moved("put", size, meters.clock() - start)
                 meters.made(key, body)
+            return made
+
+        def create_growing(self, key: str, file: Growing) -> bool:
+            start = meters.clock()
+            made = super().create_growing(key, file)
+            if made:
+                meters.moved("put", file.size, meters.clock() - start)
             return made
 
         def fetch(self, key: str, path: Path, *, limit: int) -> int:

@@ -1,13 +1,15 @@
-"""The bytes to be stored, from memory or a file: their size, and the bytes in blocks, as often as needed."""
+"""The bytes to be stored, from memory or a file, whole or growing: their size, and all in blocks, however often."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
 from .errors import ObjectDamaged, StorageUnavailable
+from .growing import Growing
 from .objects import OBJECT_BYTES_MAX
 
 BLOCK_BYTES = 1 << 18  # stays in the processor's cache; a socket's timeout counts for one block
@@ -16,17 +18,24 @@ BLOCK_BYTES = 1 << 18  # stays in the processor's cache; a socket's timeout coun
 class Body:
     """Opened once, so that every try sends the same file even if its name is reused meanwhile."""
 
-    def __init__(self, source: bytes | Path) -> None:
+    def __init__(self, source: bytes | Path | Growing) -> None:
         """Open the source.
 
         Raises:
             ObjectDamaged: it is over the limit of any object.
+            NeverWhole: a growing file was taken away.
             OSError: the caller's own file is not there, or not readable.
         """
-        self._file = source.open("rb", buffering=0) if isinstance(source, Path) else None
-        self._bytes = b"" if isinstance(source, Path) else source
-        self.name = str(source) if isinstance(source, Path) else f"{len(source)} bytes"
-        self.size = os.fstat(self._file.fileno()).st_size if self._file is not None else len(self._bytes)
+        self._growing = source if isinstance(source, Growing) else None
+        self._file: FileIO | None = None
+        self._bytes = b""
+        if isinstance(source, Growing):
+            self._file, self.name, self.size = source.open(), str(source.path), source.size
+        elif isinstance(source, Path):
+            self._file, self.name = source.open("rb", buffering=0), str(source)
+            self.size = os.fstat(self._file.fileno()).st_size
+        else:
+            self._bytes, self.name, self.size = source, f"{len(source)} bytes", len(source)
         if self.size > OBJECT_BYTES_MAX:
             self.close()
             raise ObjectDamaged(f"{self.name}: {self.size} bytes are over the limit of {OBJECT_BYTES_MAX}")
@@ -36,6 +45,7 @@ class Body:
 
         Raises:
             ObjectDamaged: the file shrank since it was opened.
+            NeverWhole: a growing one stopped to.
         """
         end = self.size if length is None else min(self.size, start + length)
         if self._file is None:
@@ -50,6 +60,8 @@ class Body:
 
     def _read_into(self, buffer: memoryview, start: int) -> int:
         assert self._file is not None
+        if self._growing is not None:
+            buffer = buffer[: self._growing.ready(self._file.fileno(), start)]
         try:
             count = os.preadv(self._file.fileno(), [buffer], start)
         except OSError as error:

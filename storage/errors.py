@@ -21,6 +21,10 @@ class ObjectDamaged(StorageError):
     """The bytes are not what their name, digest or format says: set it aside, with this reason."""
 
 
+class NeverWhole(StorageError):
+    """A file that was to be stored while it was written will not be finished: there is nothing to store."""
+
+
 class SpecInvalid(StorageError):
     """The job file or spec has a mistake: the message names the field, the value, the bound, the mend."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -53,39 +54,44 @@ def save(
     metadata: Mapping[str, str],
     digest: Digest = lasting,
     link: Link = CUDA,
+    begun: Callable[[int], None] | None = None,
 ) -> Written:
     """Write tensors as a canonical file, from their own memory where they are contiguous and on the CPU.
 
     Those that the link carries come to the host in blocks, each copied while the one before it is written.
 
+    Args:
+        begun: told how many bytes the file will have, once it is there and before its first byte is.
+
     Raises:
         TypeError: a dtype that a file can't hold; the words name the tensor.
         StorageUnavailable: the disk is full or refuses.
     """
-    if not any(map(link.carries, tensors.values())):
+    if begun is None and not any(map(link.carries, tensors.values())):
         return write_file(path, [row_of(name, tensor) for name, tensor in tensors.items()], metadata, digest)
-    with making(path) as file, closing(_staged(tensors, metadata, link)) as blocks:
-        return write_blocks(file, blocks, digest)
+    header, ordered = _header_and_order(tensors, metadata)
+    with making(path) as file, closing(to_host(ordered, bytes_of, link)) as blocks:
+        if begun is not None:
+            begun(len(header) + sum(tensor.nbytes for tensor in ordered))
+        return write_blocks(file, chain((memoryview(header),), blocks), digest)
 
 
 def held(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], link: Link = CUDA) -> bytes:
     """The bytes of the file that `save` writes. Raises TypeError as that does."""
     if any(map(link.carries, tensors.values())):
-        with closing(_staged(tensors, metadata, link)) as blocks:
-            return b"".join(map(bytes, blocks))
+        header, distant = _header_and_order(tensors, metadata)
+        return b"".join((header, *map(bytes, to_host(distant, bytes_of, link))))
     rows = {name: row_of(name, tensor) for name, tensor in tensors.items()}
     ordered = canonical(row[:3] for row in rows.values())
     return b"".join((header_bytes(ordered, metadata), *(rows[name][3] for name, *_ in ordered)))
 
 
-def _staged(
-    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], link: Link
-) -> Generator[memoryview, None, None]:
-    """A canonical file's blocks, each valid until the next is asked for. Raises TypeError as `save` does."""
+def _header_and_order(
+    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> tuple[bytes, list[torch.Tensor]]:
+    """What comes before the data of a canonical file, and the tensors in its order. Raises TypeError as `save`."""
     ordered = canonical(form_of(name, tensor) for name, tensor in tensors.items())
-    yield memoryview(header_bytes(ordered, metadata))
-    with closing(to_host([tensors[name] for name, *_ in ordered], bytes_of, link)) as blocks:
-        yield from blocks
+    return header_bytes(ordered, metadata), [tensors[name] for name, *_ in ordered]
 
 
 def row_of(name: str, tensor: torch.Tensor) -> tuple[str, str, tuple[int, ...], memoryview]:

@@ -18,14 +18,16 @@ from ..broker.errors import BrokerError
 from ..broker.messages import Completion, RoundJob
 from ..broker.ports import Delivery
 from ..storage import keys
-from ..storage.errors import StorageError
+from ..storage.errors import NeverWhole, StorageError
+from ..storage.growing import Growing, TakesGrowing
 from ..storage.job import JobSpec
 from .bundle import BUNDLE_MAX, Bundle, Pace
+from .early import Early
 from .patience import HandBack, Patience, fields_of
 from .ports import Bench, Beside
 from .standing import Standing
 from .states import States
-from .wire import Trained
+from .wire import Outcome, Trained
 
 BESIDE = 2  # round jobs in hand: one on its way out, one in the work
 LOOK_SECONDS = 0.5  # while waiting for room: how often the trainer's presence is thought of
@@ -67,6 +69,7 @@ class Outbox:
         self._uploading: RoundJob | None = None  # what is on its way, where that takes a while
         self._path: Path | None = None  # of its update
         self._seconds = 0.0  # that the last one took to leave
+        self._early: Early | None = None  # what began to leave, while its work goes on
 
     @property
     def uploading(self) -> RoundJob | None:
@@ -107,8 +110,38 @@ class Outbox:
         """So long did a round job take, until there was something to tell; say it before that is `put`."""
         self._pace.took(seconds)
 
+    def early(self, job: RoundJob, spec: JobSpec, attempt: str, path: Path) -> Callable[[int], None] | None:
+        """What a work is given to tell that its update's file is there; None: no store to send it to meanwhile."""
+        store = self._bench.store
+        if job.kind not in ("init", "train") or not isinstance(store, TakesGrowing):
+            return None
+        key = keys.update(job.job, job.round, self._bench.source, job.client, attempt)
+
+        def begun(size: int) -> None:
+            if not self._beside.ended(0) or len(self._bundle) > 0:  # what was before it leaves first
+                return
+            self._early = Early(job, spec, key, Growing(path, size))
+            self._path, self._uploading = path, job
+            self._beside.start(partial(self._send_early, self._early, store))
+
+        return begun
+
+    def watched(self, run: Callable[[], Outcome]) -> Outcome:
+        """The outcome of a work, whose update may begin to leave meanwhile; what then comes of it must be `put`."""
+        outcome: Outcome | None = None
+        try:
+            outcome = run()
+            return outcome
+        finally:
+            if self._early is not None and not self._early.ended(outcome):
+                self._early = None
+
     def put(self, leaving: Leaving, meanwhile: Callable[[], None]) -> None:
         """Send it off; waits until the one before it is gone, and does `meanwhile` now and then."""
+        early, self._early = self._early, None
+        if early is not None and early.hand(leaving):
+            self._small = False
+            return
         while not self._beside.ended(LOOK_SECONDS):
             meanwhile()
         self._small = leaving.small
@@ -158,10 +191,25 @@ class Outbox:
         self._uploading = self._path = None
         self._bundle.add(leaving.delivery, leaving.completion, body)
 
-    def _send_off(self, leaving: Leaving, *, together: bool) -> None:
+    def _send_early(self, early: Early, store: TakesGrowing) -> None:
+        """Store it as it grows. What did not come to an end here is stored as any other, once its work is done."""
+        begun = self._bench.clock()
+        self._standing.begin(early.spec)
+        stored = False
+        with contextlib.suppress(HandBack, NeverWhole):
+            self._persist(early.job, store.create_growing, early.key, early.file)
+            stored = True
+        leaving = early.rest()
+        if leaving is not None:
+            self._send_off(leaving, together=False, stored=stored)
+            self._seconds = self._bench.clock() - begun
+
+    def _send_off(self, leaving: Leaving, *, together: bool, stored: bool = False) -> None:
         begun = self._bench.clock()
         try:
-            if leaving.update is not None:
+            if leaving.update is not None and stored:
+                self._stored(leaving, leaving.update)
+            elif leaving.update is not None:
                 self._store(leaving, leaving.update)
         except HandBack as why:
             self._give_up(leaving, why)
@@ -183,8 +231,12 @@ class Outbox:
             self._persist(job, self._bench.store.create, key, update.body)
         else:
             self._persist(job, partial(self._bench.store.create, given=True), key, update.path)
+        self._stored(leaving, update)
+
+    def _stored(self, leaving: Leaving, update: Trained) -> None:
+        if update.body is None:
             update.path.unlink(missing_ok=True)  # before the kernel begins to write it to the disk
-        log.info("update stored: %d examples, %d bytes", update.examples, update.size, extra=fields_of(job))
+        log.info("update stored: %d examples, %d bytes", update.examples, update.size, extra=fields_of(leaving.job))
 
     def _give_up(self, leaving: Leaving, why: HandBack) -> None:
         if self._bench.stop.is_set():

@@ -48,12 +48,14 @@ class Preparing:
         checkpoints: Checkpoints,
         states: States,
         attempt: Callable[[], str],
+        early: Callable[[RoundJob, JobSpec, str, Path], Callable[[int], None] | None],
     ) -> None:
         self._bench = bench
         self._code = code
         self._checkpoints = checkpoints
         self._states = states
         self._attempt = attempt
+        self._early = early
         self._specs = Specs(bench.store)
         self._stored = Stored(bench.store, bench.source, bench.clock)
         self._standing = Standing(bench)
@@ -132,6 +134,7 @@ class Preparing:
         return self.completion(job, name.attempt, outcome="updated", size=size, parcel=name.parcel or None)
 
     def _work(self, job: RoundJob, spec: JobSpec, output: Path) -> Work:
+        attempt = self._attempt()
         return Work(
             kind=job.kind,
             spec=spec,
@@ -140,7 +143,7 @@ class Preparing:
             index=job.index,
             count=job.count,
             site=job.site,
-            attempt=self._attempt(),
+            attempt=attempt,
             task_path=self._code.path(spec),
             base_path=self._checkpoints.path(job),
             output_path=output,
@@ -149,6 +152,7 @@ class Preparing:
             state_path=self._states.path(job, spec),
             server_path=self._states.server(job),
             inline=self.small_bytes(job),
+            begun=self._early(job, spec, attempt, output),
         )
 
 

@@ -154,7 +154,7 @@ class TrainingProcess:
             if number is None:
                 self._send(child, work)
                 number = child.begun.popleft()[0]
-            return self._await(child, number, keep_going)
+            return self._await(child, number, work.begun, keep_going)
         except (OSError, EOFError):
             return self._buried(child)
         except BaseException:
@@ -212,11 +212,17 @@ class TrainingProcess:
         self._kill(child)
         return Crashed(f"the training process said nothing for {START_SECONDS:.0f} s after its start")
 
-    def _await(self, child: _Child, number: int, keep_going: Callable[[], bool]) -> Outcome:
+    def _await(
+        self, child: _Child, number: int, begun: Callable[[int], None] | None, keep_going: Callable[[], bool]
+    ) -> Outcome:
         stop_by: float | None = None
         while True:
             message = child.next_message(LOOK_SECONDS)
             if message is not None and message.get("number") == number:
+                if "begun" in message:
+                    if begun is not None:
+                        begun(message["begun"])
+                    continue
                 if message["last"]:
                     self._kill(child)
                 return read_told(message)

@@ -22,7 +22,7 @@ from .errors import TrainerError, TrainingStopped
 from .failures import device_is_lost, failure_of, out_of_memory
 from .optimizers import spare_the_compiler
 from .runner import Runner, make_deterministic
-from .wire import DeviceFacts, Stopped, Told, Work, read_work, write_told
+from .wire import DeviceFacts, Stopped, Told, Work, read_work, write_begun, write_told
 
 
 class Orders:
@@ -47,15 +47,19 @@ class Orders:
         while True:
             if self._waiting:
                 message = self._waiting.popleft()
-                work = read_work(message["work"], self._spec)
+                number = message["number"]
+                work = read_work(message["work"], self._spec, partial(self._begun, number))
                 self._spec = work.spec
-                return message["number"], work
+                return number, work
             self._read()
 
     def wanted(self, number: int) -> bool:
         while self._look.poll(0):
             self._read()
         return number > self._stopped_through
+
+    def _begun(self, number: int, size: int) -> None:
+        self._connection.send_bytes(write_begun(number, size))
 
     def _read(self) -> None:
         try:

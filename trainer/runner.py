@@ -32,7 +32,7 @@ from .seeds import Purpose, seed_of
 from .task import Client, Task, load_task
 from .task_calls import build_model, client_data, held_out_data, wanted_metrics
 from .update import update_tensors
-from .wire import Evaluated, Trained, Work, bounded_metrics
+from .wire import EARLY_BYTES_MIN, Evaluated, Trained, Work, bounded_metrics
 
 
 class Runner:
@@ -241,13 +241,15 @@ class Runner:
             stored = save(work.state_output_path, state, {**names, "rule": rule_name(work.spec)}, passing)
             facts |= {"state": stored.digest, "state_bytes": str(stored.size)}
             kept = (work.state_output_path, stored.size, stored.digest)
-        body = None if kept else _inline(work, tensors, facts)
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        body = None if kept or size > work.inline else _inline(work, tensors, facts)
         if work.spec.compress.used and work.kind == "train":
             written = save_packed(work, tensors, layout.trainable, facts)
         elif body is not None:
             written = Written(len(body), digest_of(body, passing))
         else:
-            written = save(work.output_path, tensors, facts, passing)
+            begun = work.begun if kept is None and size >= EARLY_BYTES_MIN else None
+            written = save(work.output_path, tensors, facts, passing, begun=begun)
         return Trained(work.output_path, written.size, written.digest, learned.examples, metrics, kept, body)
 
     def _machine(self) -> dict[str, str]:
@@ -263,7 +265,7 @@ class Runner:
 
 def _inline(work: Work, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> bytes | None:
     """The update as bytes, where it may come with the answer; None where it is to be a file."""
-    if work.spec.compress.used or sum(tensor.nbytes for tensor in tensors.values()) > work.inline:
+    if work.spec.compress.used:
         return None
     body = held(tensors, facts)
     return body if len(body) <= work.inline else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..storage.job import JobSpec, read_spec, write_spec
 TRACE_BYTES_MAX = 16_384  # of a traceback, for the log beside the data
 SHARED_TRACE_CHARS = 4_096  # of it in a failure that leaves the trainer: a round may hold thousands
 METRIC_NAME_MAX = 63
+EARLY_BYTES_MIN = 32 << 20  # of an update whose beginning is told: a smaller one is written in the time of a trip
 SPECS_KEPT = 8
 
 
@@ -24,7 +25,8 @@ class Work:
 
     `output_path` is where the update is written; unused by an evaluation. `held_out` asks for the task's
     own test data in place of the client's validation share. `inline` is the most bytes of an update that comes
-    with the answer and in no file: to make one costs more than a small update's training.
+    with the answer and in no file: to make one costs more than a small update's training. `begun` is told, by the
+    process and then in the trainer, that the file of a large update is there, and how many bytes it will have.
     """
 
     kind: Kind
@@ -43,6 +45,7 @@ class Work:
     server_path: Path | None = None  # what the strategy keeps beside the checkpoint
     share: float | None = None  # of the job's local work; None: all of it
     inline: int = 0
+    begun: Callable[[int], None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def state_output_path(self) -> Path:
@@ -138,16 +141,19 @@ def write_work(number: int, work: Work, spec: str | None = None) -> bytes:
         "server_path": None if work.server_path is None else str(work.server_path),
         "share": work.share,
         "inline": work.inline,
+        "begun": work.begun is not None,
     }
     return json.dumps({"number": number, "work": fields}).encode()
 
 
-def read_work(fields: dict[str, Any], before: JobSpec | None = None) -> Work:
-    """The order back; `before` is the spec of the one before."""
+def read_work(
+    fields: dict[str, Any], before: JobSpec | None = None, begun: Callable[[int], None] | None = None
+) -> Work:
+    """The order back; `before` is the spec of the one before, `begun` is told where the trainer wants to hear it."""
     names = ("task_path", "base_path", "output_path", "state_path", "server_path")
     paths = {name: None if fields[name] is None else Path(fields[name]) for name in names}
     spec = before if before is not None and not fields["spec"] else _spec_of(fields["spec"])
-    return Work(**{**fields, **paths, "spec": spec})
+    return Work(**{**fields, **paths, "spec": spec, "begun": begun if fields["begun"] else None})
 
 
 @lru_cache(maxsize=SPECS_KEPT)
@@ -173,6 +179,11 @@ def write_told(number: int, told: Told, *, last: bool = False) -> bytes:
 
 
 _BODY = b"\n"  # stands before an update that comes with the answer: JSON as it is written here has no line's end
+
+
+def write_begun(number: int, size: int) -> bytes:
+    """What is said before the answer: the update's file is there, and will have so many bytes."""
+    return json.dumps({"number": number, "begun": size}).encode()
 
 
 def read_answer(message: bytes) -> dict[str, Any]:

@@ -109,7 +109,8 @@ class Worker:
         self._standing = Standing(self._bench)
         self._presence = Announcing(self._bench.ledger, self._name, self._facts, self._clock)
         self._outbox = Outbox(self._bench, self._states, self._beside, self._pace)
-        self._preparing = Preparing(self._bench, self._code, self._checkpoints, self._states, self._attempt)
+        early = self._outbox.early
+        self._preparing = Preparing(self._bench, self._code, self._checkpoints, self._states, self._attempt, early)
         self._following = Following(self._bench, self._preparing, self._outbox)
         consumer: Consumer | None = None
         while not stop.is_set():
@@ -199,7 +200,8 @@ class Worker:
             self._following.look(ready, consumer, self._output(work.output_path))
         self._standing.begin(ready.spec)
         for _ in range(1 + CRASHES_FORGIVEN):
-            outcome = self._bench.training.run(work, partial(self._keep_going, job, state))
+            run = partial(self._bench.training.run, work, partial(self._keep_going, job, state))
+            outcome = self._outbox.watched(run)
             if not isinstance(outcome, Crashed):
                 break
             log.warning("training process: %s", outcome.reason, extra=fields_of(job))
