@@ -38,6 +38,7 @@ class Spool:
         self._replaced: set[str] = set()
         self._fetched: set[Path] = set()  # files that are ours alone: a store of files may keep what it was given
         self._spent: dict[Path, None] = {}  # of those, released ones: to write over is quicker than to make new
+        self._most = 0  # of those at once since the last `clear`: so many will be needed again
         self._lock = threading.Lock()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -93,7 +94,7 @@ class Spool:
         kept = self._folder / file_name(key)
         with self._lock:
             self._spent.pop(kept, None)
-            self._fetched.discard(kept)
+            self._fetched.add(kept)  # where objects are no files here, nobody else has this one
             path.replace(kept)
             self._kept[key] = kept
             self._bytes += kept.stat().st_size
@@ -144,15 +145,15 @@ class Spool:
             return file.write(body)
 
     def clear(self) -> None:
-        """Release every fetched file."""
+        """Release every fetched file; keep as many to write over as there were at once."""
         self._parcels.clear()
         with self._lock:
-            for path in self._spent:  # nothing came that could have used it
-                self._fetched.discard(path)
-                path.unlink(missing_ok=True)
-            self._spent = {}
             for path in self._kept.values():
                 self._retire(path)
+            while len(self._spent) > self._most:
+                path, _ = self._spent.popitem()
+                path.unlink(missing_ok=True)
+            self._fetched, self._most = set(self._spent), 0
             self._kept.clear()
             self._seen.clear()
             self._replaced.clear()
@@ -175,6 +176,7 @@ class Spool:
                 self._fetched.discard(old)
                 with contextlib.suppress(FileNotFoundError):
                     old.replace(path)
+            self._most = max(self._most, len(self._fetched) - len(self._spent))
 
     def close(self) -> None:
         """Delete the folder."""

@@ -58,7 +58,7 @@ def measure(on: Rig, folder: Path) -> dict[str, Any]:
         on.store.fetch(key, got, limit=2 * BYTES)
 
     def written() -> None:
-        save(file, model, {}, passing)
+        save(file, model, {}, passing, over=True)
 
     def whole() -> None:
         save(file, {name: tensor.cpu() for name, tensor in model.items()}, {}, passing)
@@ -72,11 +72,13 @@ def measure(on: Rig, folder: Path) -> dict[str, Any]:
         with ThreadPoolExecutor(1) as beside:
             sent: list[tuple[Growing, Future[bool]]] = []
 
-            def begun(size: int) -> None:
-                growing = Growing(file, size)
-                sent.append((growing, beside.submit(on.store.create_growing, key, growing)))
+            def wrote(size: int, done: int) -> None:
+                if not done:
+                    growing = Growing(file, size)
+                    sent.append((growing, beside.submit(on.store.create_growing, key, growing)))
+                sent[0][0].grown(done)
 
-            save(file, model, {}, passing, begun=begun)
+            save(file, model, {}, passing, over=True, wrote=wrote)
             ((growing, put),) = sent
             growing.finish()
             put.result()

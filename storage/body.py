@@ -61,7 +61,7 @@ class Body:
     def _read_into(self, buffer: memoryview, start: int) -> int:
         assert self._file is not None
         if self._growing is not None:
-            buffer = buffer[: self._growing.ready(self._file.fileno(), start)]
+            buffer = buffer[: self._growing.ready(start)]
         try:
             count = os.preadv(self._file.fileno(), [buffer], start)
         except OSError as error:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .digests import BLOCK_BYTES, Digest, lasting
 from .errors import ObjectDamaged
-from .files import making, opened, replacing
+from .files import making, opened, replacing, rewriting
 from .header_json import Known, load, split
 
 DTYPES: dict[str, int] = {
@@ -29,6 +29,7 @@ DIMENSIONS_MAX = 64  # torch's own limit
 NAME_CHARACTERS_MAX = 1024
 METADATA_MAX = 256
 FILE_BYTES_MAX = 1 << 48
+TOLD_BYTES = 8 << 20  # of a file that is written, between two words on how far it is
 FORMS_KEPT = 8  # texts of headers that were written: an update's and a checkpoint's of the models at work here
 
 Form = tuple[str, str, tuple[int, ...]]  # name, dtype, shape
@@ -148,6 +149,8 @@ def write_file(
     tensors: Sequence[tuple[str, str, tuple[int, ...], memoryview | bytes]],
     metadata: Mapping[str, str],
     digest: Digest = lasting,
+    *,
+    over: bool = False,
 ) -> Written:
     """Write (name, dtype, shape, bytes) as a canonical file: equal contents give equal bytes.
 
@@ -159,7 +162,7 @@ def write_file(
     """
     data = {name: held for name, *_, held in tensors}
     assert len(data) == len(tensors), "a name stands there twice"
-    with making(path) as file:
+    with (rewriting if over else making)(path) as file:
         ordered = canonical(tensor[:3] for tensor in tensors)
         return write_blocks(file, _buffers(ordered, data.__getitem__, metadata), digest)
 
@@ -182,15 +185,22 @@ def write_each(
         return write_blocks(file, _buffers(canonical(tensors), data, metadata), digest)
 
 
-def write_blocks(file: BufferedWriter, blocks: Iterable[memoryview], digest: Digest) -> Written:
-    """Write what makes up a file, each part before the next is asked for."""
+def write_blocks(
+    file: BufferedWriter, blocks: Iterable[memoryview], digest: Digest, wrote: Callable[[int], None] | None = None
+) -> Written:
+    """Write what makes up a file, each part before the next is asked for; `wrote` hears how far it is, from 0 on."""
     hasher = digest()
-    size = 0
+    size = told = 0
+    if wrote is not None:
+        wrote(0)
     for buffer in blocks:
         for block in _blocks(buffer):
             hasher.update(block)
             file.write(block)
             size += len(block)
+            if wrote is not None and size - told >= TOLD_BYTES:
+                file.flush()
+                wrote(told := size)
     return Written(size, hasher.hexdigest())
 
 

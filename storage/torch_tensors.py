@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import torch
 
 from .digests import Digest, lasting
-from .files import making
+from .files import making, rewriting
 from .pages import map_pages
 from .tensors import Form, Header, TensorSpec, Written, canonical, header_bytes, read_header, write_blocks, write_file
 from .torch_staging import CUDA, Link, to_host
@@ -54,26 +55,30 @@ def save(
     metadata: Mapping[str, str],
     digest: Digest = lasting,
     link: Link = CUDA,
-    begun: Callable[[int], None] | None = None,
+    *,
+    over: bool = False,
+    wrote: Callable[[int, int], None] | None = None,
 ) -> Written:
     """Write tensors as a canonical file, from their own memory where they are contiguous and on the CPU.
 
     Those that the link carries come to the host in blocks, each copied while the one before it is written.
 
     Args:
-        begun: told how many bytes the file will have, once it is there and before its first byte is.
+        over: write over the pages of what has the name; see `files.rewriting`.
+        wrote: told how many bytes it will have and how many are written: none, once the file is there, then more.
 
     Raises:
         TypeError: a dtype that a file can't hold; the words name the tensor.
         StorageUnavailable: the disk is full or refuses.
     """
-    if begun is None and not any(map(link.carries, tensors.values())):
-        return write_file(path, [row_of(name, tensor) for name, tensor in tensors.items()], metadata, digest)
+    if wrote is None and not any(map(link.carries, tensors.values())):
+        rows = [row_of(name, tensor) for name, tensor in tensors.items()]
+        return write_file(path, rows, metadata, digest, over=over)
     header, ordered = _header_and_order(tensors, metadata)
-    with making(path) as file, closing(to_host(ordered, bytes_of, link)) as blocks:
-        if begun is not None:
-            begun(len(header) + sum(tensor.nbytes for tensor in ordered))
-        return write_blocks(file, chain((memoryview(header),), blocks), digest)
+    size = len(header) + sum(tensor.nbytes for tensor in ordered)
+    with (rewriting if over else making)(path) as file, closing(to_host(ordered, bytes_of, link)) as blocks:
+        tell = None if wrote is None else partial(wrote, size)
+        return write_blocks(file, chain((memoryview(header),), blocks), digest, tell)
 
 
 def held(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], link: Link = CUDA) -> bytes:

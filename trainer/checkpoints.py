@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ..broker.messages import RoundJob
@@ -42,19 +43,24 @@ class Checkpoints:
         if path is None or (local is not None and path != local):
             path = self._get(key, local, digest, size)
         self._kept[digest] = path
-        self._drop_oldest()
         return path
 
     def _get(self, key: str, local: Path | None, digest: str, size: int) -> Path:
         path = local or self._folder / f"{digest}.safetensors"
         if local is None:
+            self._make_room(path)
             self._store.fetch(key, path, limit=size)
         if not has_digest(path, digest):
             raise ObjectDamaged(f"{key} is not what the round job names")
         return path
 
-    def _drop_oldest(self) -> None:
-        while len(self._kept) > KEPT:
-            path = self._kept.pop(next(iter(self._kept)))
-            if path.parent == self._folder:
-                path.unlink(missing_ok=True)
+    def _make_room(self, path: Path) -> None:
+        """Keep one less than KEPT; the file that goes becomes `path`: to write over is quicker than to make new.
+
+        Nobody has it mapped any more who would look at it: works name files that are kept.
+        """
+        while len(self._kept) >= KEPT:
+            oldest = self._kept.pop(next(iter(self._kept)))
+            if oldest.parent == self._folder:
+                with contextlib.suppress(FileNotFoundError):
+                    oldest.replace(path)

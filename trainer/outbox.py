@@ -18,7 +18,7 @@ from ..broker.errors import BrokerError
 from ..broker.messages import Completion, RoundJob
 from ..broker.ports import Delivery
 from ..storage import keys
-from ..storage.errors import NeverWhole, StorageError
+from ..storage.errors import StorageError
 from ..storage.growing import Growing, TakesGrowing
 from ..storage.job import JobSpec
 from .bundle import BUNDLE_MAX, Bundle, Pace
@@ -110,21 +110,25 @@ class Outbox:
         """So long did a round job take, until there was something to tell; say it before that is `put`."""
         self._pace.took(seconds)
 
-    def early(self, job: RoundJob, spec: JobSpec, attempt: str, path: Path) -> Callable[[int], None] | None:
-        """What a work is given to tell that its update's file is there; None: no store to send it to meanwhile."""
+    def early(self, job: RoundJob, spec: JobSpec, attempt: str, path: Path) -> Callable[[int, int], None] | None:
+        """What a work is given to tell how far its update is written; None: no store to send it to meanwhile."""
         store = self._bench.store
         if job.kind not in ("init", "train") or not isinstance(store, TakesGrowing):
             return None
         key = keys.update(job.job, job.round, self._bench.source, job.client, attempt)
 
-        def begun(size: int) -> None:
+        def wrote(size: int, done: int) -> None:
+            if done:
+                if self._early is not None:
+                    self._early.file.grown(done)
+                return
             if not self._beside.ended(0) or len(self._bundle) > 0:  # what was before it leaves first
                 return
             self._early = Early(job, spec, key, Growing(path, size))
             self._path, self._uploading = path, job
             self._beside.start(partial(self._send_early, self._early, store))
 
-        return begun
+        return wrote
 
     def watched(self, run: Callable[[], Outcome]) -> Outcome:
         """The outcome of a work, whose update may begin to leave meanwhile; what then comes of it must be `put`."""
@@ -185,7 +189,6 @@ class Outbox:
         update, body = leaving.update, None
         if update is not None and update.body is None:
             body = update.path.read_bytes()
-            update.path.unlink(missing_ok=True)
         elif update is not None:
             body = update.body
         self._uploading = self._path = None
@@ -196,7 +199,7 @@ class Outbox:
         begun = self._bench.clock()
         self._standing.begin(early.spec)
         stored = False
-        with contextlib.suppress(HandBack, NeverWhole):
+        with contextlib.suppress(HandBack, StorageError):
             self._persist(early.job, store.create_growing, early.key, early.file)
             stored = True
         leaving = early.rest()
@@ -235,7 +238,7 @@ class Outbox:
 
     def _stored(self, leaving: Leaving, update: Trained) -> None:
         if update.body is None:
-            update.path.unlink(missing_ok=True)  # before the kernel begins to write it to the disk
+            _free(update.path)
         log.info("update stored: %d examples, %d bytes", update.examples, update.size, extra=fields_of(leaving.job))
 
     def _give_up(self, leaving: Leaving, why: HandBack) -> None:
@@ -244,3 +247,10 @@ class Outbox:
         else:
             log.info("dropped: %s", why, extra=fields_of(leaving.job))
             leaving.delivery.ack()
+
+
+def _free(path: Path) -> None:
+    """Let the next update be written over the pages of this one, unless the store keeps the file itself."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_nlink > 1:
+            path.unlink()

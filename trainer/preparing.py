@@ -48,7 +48,7 @@ class Preparing:
         checkpoints: Checkpoints,
         states: States,
         attempt: Callable[[], str],
-        early: Callable[[RoundJob, JobSpec, str, Path], Callable[[int], None] | None],
+        early: Callable[[RoundJob, JobSpec, str, Path], Callable[[int, int], None] | None],
     ) -> None:
         self._bench = bench
         self._code = code
@@ -152,7 +152,7 @@ class Preparing:
             state_path=self._states.path(job, spec),
             server_path=self._states.server(job),
             inline=self.small_bytes(job),
-            begun=self._early(job, spec, attempt, output),
+            wrote=self._early(job, spec, attempt, output),
         )
 
 

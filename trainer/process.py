@@ -154,7 +154,7 @@ class TrainingProcess:
             if number is None:
                 self._send(child, work)
                 number = child.begun.popleft()[0]
-            return self._await(child, number, work.begun, keep_going)
+            return self._await(child, number, work.wrote, keep_going)
         except (OSError, EOFError):
             return self._buried(child)
         except BaseException:
@@ -213,15 +213,15 @@ class TrainingProcess:
         return Crashed(f"the training process said nothing for {START_SECONDS:.0f} s after its start")
 
     def _await(
-        self, child: _Child, number: int, begun: Callable[[int], None] | None, keep_going: Callable[[], bool]
+        self, child: _Child, number: int, wrote: Callable[[int, int], None] | None, keep_going: Callable[[], bool]
     ) -> Outcome:
         stop_by: float | None = None
         while True:
             message = child.next_message(LOOK_SECONDS)
             if message is not None and message.get("number") == number:
-                if "begun" in message:
-                    if begun is not None:
-                        begun(message["begun"])
+                if "wrote" in message:
+                    if wrote is not None:
+                        wrote(*message["wrote"])
                     continue
                 if message["last"]:
                     self._kill(child)

@@ -22,7 +22,7 @@ from .errors import TrainerError, TrainingStopped
 from .failures import device_is_lost, failure_of, out_of_memory
 from .optimizers import spare_the_compiler
 from .runner import Runner, make_deterministic
-from .wire import DeviceFacts, Stopped, Told, Work, read_work, write_begun, write_told
+from .wire import DeviceFacts, Stopped, Told, Work, read_work, write_told, write_wrote
 
 
 class Orders:
@@ -48,7 +48,7 @@ class Orders:
             if self._waiting:
                 message = self._waiting.popleft()
                 number = message["number"]
-                work = read_work(message["work"], self._spec, partial(self._begun, number))
+                work = read_work(message["work"], self._spec, partial(self._wrote, number))
                 self._spec = work.spec
                 return number, work
             self._read()
@@ -58,8 +58,8 @@ class Orders:
             self._read()
         return number > self._stopped_through
 
-    def _begun(self, number: int, size: int) -> None:
-        self._connection.send_bytes(write_begun(number, size))
+    def _wrote(self, number: int, size: int, done: int) -> None:
+        self._connection.send_bytes(write_wrote(number, size, done))
 
     def _read(self) -> None:
         try:

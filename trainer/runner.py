@@ -248,8 +248,8 @@ class Runner:
         elif body is not None:
             written = Written(len(body), digest_of(body, passing))
         else:
-            begun = work.begun if kept is None and size >= EARLY_BYTES_MIN else None
-            written = save(work.output_path, tensors, facts, passing, begun=begun)
+            wrote = work.wrote if kept is None and size >= EARLY_BYTES_MIN else None
+            written = save(work.output_path, tensors, facts, passing, over=True, wrote=wrote)
         return Trained(work.output_path, written.size, written.digest, learned.examples, metrics, kept, body)
 
     def _machine(self) -> dict[str, str]:

@@ -25,8 +25,8 @@ class Work:
 
     `output_path` is where the update is written; unused by an evaluation. `held_out` asks for the task's
     own test data in place of the client's validation share. `inline` is the most bytes of an update that comes
-    with the answer and in no file: to make one costs more than a small update's training. `begun` is told, by the
-    process and then in the trainer, that the file of a large update is there, and how many bytes it will have.
+    with the answer and in no file: to make one costs more than a small update's training. `wrote` is told, by the
+    process and then in the trainer, how many bytes the file of a large update will have, and how many are written.
     """
 
     kind: Kind
@@ -45,7 +45,7 @@ class Work:
     server_path: Path | None = None  # what the strategy keeps beside the checkpoint
     share: float | None = None  # of the job's local work; None: all of it
     inline: int = 0
-    begun: Callable[[int], None] | None = field(default=None, compare=False, repr=False)
+    wrote: Callable[[int, int], None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def state_output_path(self) -> Path:
@@ -141,19 +141,19 @@ def write_work(number: int, work: Work, spec: str | None = None) -> bytes:
         "server_path": None if work.server_path is None else str(work.server_path),
         "share": work.share,
         "inline": work.inline,
-        "begun": work.begun is not None,
+        "wrote": work.wrote is not None,
     }
     return json.dumps({"number": number, "work": fields}).encode()
 
 
 def read_work(
-    fields: dict[str, Any], before: JobSpec | None = None, begun: Callable[[int], None] | None = None
+    fields: dict[str, Any], before: JobSpec | None = None, wrote: Callable[[int, int], None] | None = None
 ) -> Work:
-    """The order back; `before` is the spec of the one before, `begun` is told where the trainer wants to hear it."""
+    """The order back; `before` is the spec of the one before, `wrote` is told where the trainer wants to hear it."""
     names = ("task_path", "base_path", "output_path", "state_path", "server_path")
     paths = {name: None if fields[name] is None else Path(fields[name]) for name in names}
     spec = before if before is not None and not fields["spec"] else _spec_of(fields["spec"])
-    return Work(**{**fields, **paths, "spec": spec, "begun": begun if fields["begun"] else None})
+    return Work(**{**fields, **paths, "spec": spec, "wrote": wrote if fields["wrote"] else None})
 
 
 @lru_cache(maxsize=SPECS_KEPT)
@@ -181,9 +181,9 @@ def write_told(number: int, told: Told, *, last: bool = False) -> bytes:
 _BODY = b"\n"  # stands before an update that comes with the answer: JSON as it is written here has no line's end
 
 
-def write_begun(number: int, size: int) -> bytes:
-    """What is said before the answer: the update's file is there, and will have so many bytes."""
-    return json.dumps({"number": number, "begun": size}).encode()
+def write_wrote(number: int, size: int, done: int) -> bytes:
+    """Word on an order under way: how many bytes its update will have, and how many are in its file."""
+    return json.dumps({"number": number, "wrote": [size, done]}).encode()
 
 
 def read_answer(message: bytes) -> dict[str, Any]:

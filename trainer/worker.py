@@ -124,6 +124,8 @@ class Worker:
         self._following.hand_back()
         self._outbox.close()
         self._beside.close()
+        for path in self._outputs:
+            path.unlink(missing_ok=True)
         if consumer is not None:
             consumer.close()
 

@@ -26,6 +26,7 @@ from warren.storage.folder import FolderStore
 from warren.storage.growing import Growing
 from warren.storage.job import make_spec, write_spec
 from warren.storage.ledger import RedisLedger
+from warren.storage.tensors import TOLD_BYTES
 from warren.trainer.process import TrainingProcess
 from warren.trainer.wire import EARLY_BYTES_MIN, Crashed, Outcome, TaskFailed, Trained, Work, read_work, write_work
 from warren.trainer.worker import Worker
@@ -116,8 +117,9 @@ class Place:
     def begins(self, work: Work) -> None:
         work.output_path.unlink(missing_ok=True)
         work.output_path.write_bytes(whole(work)[: SIZE // 2])
-        assert work.begun is not None
-        work.begun(SIZE)
+        assert work.wrote is not None
+        work.wrote(SIZE, 0)
+        work.wrote(SIZE, SIZE // 2)
 
     def finishes(self, work: Work) -> Outcome:
         with work.output_path.open("ab") as file:
@@ -246,7 +248,7 @@ def test_a_store_of_local_files_is_told_nothing_early(tmp_path: Path) -> None:
     place.store = FolderStore(tmp_path / "store")  # type: ignore[assignment]
 
     def at_the_end(work: Work) -> Outcome:
-        assert work.begun is None
+        assert work.wrote is None
         work.output_path.write_bytes(whole(work))
         return Trained(work.output_path, SIZE, "0" * 64, 5, {})
 
@@ -256,22 +258,24 @@ def test_a_store_of_local_files_is_told_nothing_early(tmp_path: Path) -> None:
 
 
 def test_an_order_says_whether_anybody_wants_to_hear_of_the_file(tmp_path: Path) -> None:
-    order, heard = place(tmp_path).work("train"), list[int]()
+    order = place(tmp_path).work("train")
     for wanted in (None, print):
-        fields = json.loads(write_work(1, replace(order, begun=wanted)))["work"]
-        read = read_work(fields, None, heard.append)
+        fields = json.loads(write_work(1, replace(order, wrote=wanted)))["work"]
+        read = read_work(fields, None, print)
         assert read == order
-        assert (read.begun is None) == (wanted is None)
+        assert (read.wrote is None) == (wanted is None)
 
 
 @pytest.mark.parametrize("small", [True, False])
 def test_a_training_process_tells_of_a_large_file_while_it_writes_it(
     tmp_path: Path, training: TrainingProcess, small: bool
 ) -> None:
-    heard: list[tuple[int, bool]] = []
+    heard: list[tuple[int, int, bool]] = []
     hidden = 8 if small else EARLY_BYTES_MIN // 4 // 8
     order = place(tmp_path).work("init", params={"hidden": hidden})
-    order = replace(order, begun=lambda size: heard.append((size, order.output_path.exists())))
+    order = replace(order, wrote=lambda size, done: heard.append((size, done, order.output_path.exists())))
     outcome = trained(training.run(order, go_on))
-    assert heard == ([] if small else [(outcome.size, True)])
+    parts = range(0, outcome.size, TOLD_BYTES)
+    assert [(size, there) for size, _, there in heard] == ([] if small else [(outcome.size, True)] * len(parts))
+    assert all(part <= done < part + TOLD_BYTES for (_, done, _), part in zip(heard, parts, strict=False))
     assert outcome.path.stat().st_size == outcome.size

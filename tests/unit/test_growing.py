@@ -32,6 +32,7 @@ class Writer:
     def write(self, upto: int = SIZE) -> None:
         self._file.write(WHOLE[self.at : upto])
         self.at = upto
+        self.growing.grown(upto)
 
     def finish(self) -> None:
         self.write()
