@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -90,11 +91,11 @@ class Averaging:
         check_kept(self._store, spec, name, found.state, found.state_bytes)
         if small is None and desk.spool.full:
             desk.spool.release(key)  # what is fetched again is checked again
-        else:
-            with self._lock:
-                desk.examined.add(found.digest)
-                if small is not None and found.small is not None:
-                    desk.small[name.client, name.attempt] = found.small
+            return entry_of(name, found)
+        with self._lock:
+            desk.examined.add(found.digest)
+            if small is not None and found.small is not None:
+                desk.small[name.client, name.attempt] = found.small
         return entry_of(name, found)
 
     def offer(self, spec: JobSpec, round_number: int, entry: Entry, order: tuple[str, ...]) -> None:
@@ -115,28 +116,29 @@ class Averaging:
         with suppress(StorageError):  # `write` meets it again, where it is said and mended
             desk.made = Made(manifest, *self._make(desk, spec, manifest))
 
+    def made(self, spec: JobSpec, manifest: Manifest) -> tuple[Base, Base | None] | None:
+        made = self._desk(spec.job).made
+        return made.bases if made and made.manifest is manifest else None
+
     def write(self, spec: JobSpec, manifest: Manifest) -> None:
         """Make the checkpoint's bytes, and create it: the optimizer's state first, as a checkpoint implies it."""
-        desk, round_number = self._desk(spec.job), manifest.round
+        desk = self._desk(spec.job)
         made, desk.made = desk.made, None
         if made is None or made.manifest is not manifest:
             made = Made(manifest, *self._make(desk, spec, manifest))
-        written, state = made.checkpoint, made.optimizer
-        out, optimizer_out = desk.spool.own(CHECKPOINT_OUT), desk.spool.own(OPTIMIZER_OUT)
-        state_key, state_is_ours = keys.optimizer(spec.job, round_number), False
-        if state is not None:
-            state_is_ours = self._store.create(state_key, optimizer_out, content_type=CONTENT_TYPE, given=True)
-        key = keys.checkpoint(spec.job, round_number)
-        facts = {"round": str(round_number), "digest": written.digest}
-        ours = self._store.create(key, out, content_type=CONTENT_TYPE, metadata=facts, given=True)
+        checkpoint, state = made.bases
+        out, optimizer_out = map(desk.spool.own, (CHECKPOINT_OUT, OPTIMIZER_OUT))
+        create = partial(self._store.create, content_type=CONTENT_TYPE, given=True)
+        state_is_ours = state is not None and create(state.key, optimizer_out)
+        ours = create(checkpoint.key, out, metadata={"round": str(manifest.round), "digest": checkpoint.digest})
         self._turn(desk)
         if ours:  # else the bytes that stand are another's, perhaps of another torch build: they are read
-            desk.bases = {key: Base(key=key, digest=written.digest, size=written.size)}
-            desk.spool.adopt(key, out)
-            desk.stateless = round_number if state is None else None
+            desk.bases = {checkpoint.key: checkpoint}
+            desk.spool.adopt(checkpoint.key, out)
+            desk.stateless = manifest.round if state is None else None
         if state is not None and state_is_ours:
-            desk.bases[state_key] = Base(key=state_key, digest=state.digest, size=state.size)
-            desk.spool.adopt(state_key, optimizer_out)
+            desk.bases[state.key] = state
+            desk.spool.adopt(state.key, optimizer_out)
 
     def _make(self, desk: Desk, spec: JobSpec, manifest: Manifest) -> tuple[Written, Written | None]:
         """The files of the checkpoint and, where the strategy keeps state, of that."""
@@ -180,7 +182,6 @@ class Averaging:
         return self._store.replace(to, path, tag=tag, content_type=CONTENT_TYPE, metadata=metadata)
 
     def forget(self, job: str) -> None:
-        """Let go of a job's memory and files."""
         with self._lock:
             desk = self._desks.pop(job, None)
         if desk is not None:

@@ -59,6 +59,7 @@ class Carrier:
         send: Sending,
         states: ClientStates,
         glance: Glance,
+        plan_next: Callable[[Manifest], None],
         started: float,
     ) -> None:
         self.plan = plan
@@ -72,6 +73,7 @@ class Carrier:
         self._send = send
         self._states = states
         self._glance = glance
+        self._plan_next = plan_next
         self._started = started  # by the ledger's clock
         self._index = {name: index for index, name in enumerate(spec.client_names)}
         self._published = 0
@@ -158,6 +160,7 @@ class Carrier:
 
     def _write(self, effect: Write, round: Round) -> list[Event]:
         assert self.manifest is not None
+        self._plan_next(self.manifest)
         write_checkpoint(self._house, self._spec, self._record, self.manifest, self._patiently, self._halt)
         return [Written()]
 

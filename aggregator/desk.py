@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..storage import keys
 from ..storage.documents import Base, Entry, Manifest
 from ..storage.tensors import Header, Written
 from .fold import Fold
@@ -18,6 +19,15 @@ class Made:
     manifest: Manifest
     checkpoint: Written
     optimizer: Written | None
+
+    @property
+    def bases(self) -> tuple[Base, Base | None]:
+        """The two as the round after it names them."""
+        job, number, state = self.manifest.job, self.manifest.round, self.optimizer
+        checkpoint = Base(key=keys.checkpoint(job, number), digest=self.checkpoint.digest, size=self.checkpoint.size)
+        if state is None:
+            return checkpoint, None
+        return checkpoint, Base(key=keys.optimizer(job, number), digest=state.digest, size=state.size)
 
 
 @dataclass(slots=True)

@@ -10,8 +10,6 @@ from ..broker.errors import BrokerError
 from ..storage.documents import Control, Manifest, Plan
 from ..storage.errors import ObjectDamaged, ObjectMissing, StorageError
 from ..storage.job import JobSpec
-from ..storage.rules import rule_of
-from .balancing import next_shares
 from .carrying import Carrier, write_checkpoint
 from .client_states import ClientStates, states_in
 from .conclusion import Conclusion
@@ -20,7 +18,8 @@ from .events import ControlState, Effect, Event, Opened, Publish, Round, Wiped
 from .glance import Glance
 from .hearing import LISTEN_SECONDS_MAX, Hearing
 from .patience import Abandoned, Patience
-from .plan import first_plan, rules
+from .plan import rules
+from .planning import Planning
 from .ports import Hold, House, Stop
 from .receipts import Receipts
 from .record import ENDS, Record
@@ -64,6 +63,7 @@ class Leader:
         self._patiently = Patience(stop, hold, self._telling.waits)
         self._glance = Glance(house, self._record, self._patiently)
         self._hearing = Hearing(house, spec, hold, stop, lambda: self._patiently(self._record.control), self._glance)
+        self._planning = Planning(house, spec, self._record, self._patiently, self._glance)
         self._send = Sending(house.broker)
         self._states = ClientStates(spec)
         self._evaluations = Evaluations(house, spec, self._send, self._states)
@@ -116,7 +116,7 @@ class Leader:
 
     def _lead_round(self, number: int, flowing: bool) -> bool:
         """One round, until it is committed (True), or the job ended in it. Flowing: we committed the one before."""
-        plan, fresh = self._plan(number, flowing)
+        plan, fresh = self._planning.plan(number, flowing=flowing)
         receipts = Receipts(self._house, self._spec, number, plan.base, self._patiently)
         receipts.ask(plan.clients)
         now = self._patiently(self._house.ledger.now)
@@ -131,6 +131,7 @@ class Leader:
             self._send,
             self._states,
             self._glance,
+            self._planning.begin,
             now,
         )
         round = Round(number, frozenset(plan.clients), rules(self._spec, plan), plan.number)
@@ -171,28 +172,6 @@ class Leader:
             self._telling.round(round, last, now)
         assert round.phase in SETTLED, round.phase
         return round
-
-    def _plan(self, number: int, flowing: bool) -> tuple[Plan, bool]:
-        """The plan that stands for this round, and whether it was made just now."""
-        standing = None if flowing else self._patiently(self._record.last_plan, number)
-        if standing is not None:
-            return standing, False
-        base = self._patiently(self._house.numbers.base, self._spec.job, number - 1) if number else None
-        hears = number and rule_of(self._spec).hears
-        server = self._patiently(self._house.numbers.server, self._spec.job, number - 1) if hears else None
-        first = self._balanced(first_plan(self._spec, number, base, server))
-        if flowing:  # most likely ours will stand, and then only a look is between it and the round jobs
-            self._glance.begin()
-        plan, ours = self._patiently(self._record.settle_plan, first)
-        return (plan, True) if ours else (self._patiently(self._record.last_plan, number) or plan, False)
-
-    def _balanced(self, plan: Plan) -> Plan:
-        """With each client's share of work, as it follows from the round before."""
-        before = plan.round - 1
-        if not self._spec.balance.balances or before < 1:
-            return plan
-        last, manifest = self._patiently(self._record.last_plan, before), self._patiently(self._record.manifest, before)
-        return plan if last is None else plan.model_copy(update={"shares": next_shares(self._spec, last, manifest)})
 
     def _opened(self, plan: Plan, fresh: bool) -> Opened:
         if fresh:

@@ -65,6 +65,10 @@ class Numbers(Protocol):
         """This manifest may stand soon; nothing leaves this process. Only makes `write` quicker, of this very one."""
         ...
 
+    def made(self, spec: JobSpec, manifest: Manifest) -> tuple[Base, Base | None] | None:
+        """What `write` will create where nobody else does: checkpoint, strategy's state. None: nothing is prepared."""
+        ...
+
     def write(self, spec: JobSpec, manifest: Manifest) -> None:
         """Create the checkpoint (before it, the optimizer's state) that the manifest implies; repeatable by anyone.
 

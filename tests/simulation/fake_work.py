@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from warren.aggregator.ports import UpdateRejected
 from warren.broker.messages import Failure
 from warren.storage import keys
 from warren.storage.documents import Base, Entry, Manifest
-from warren.storage.errors import ObjectDamaged
+from warren.storage.errors import ObjectDamaged, StorageError
 from warren.storage.job import JobSpec
 from warren.storage.keys import UpdateName
 from warren.storage.parcels import MEMBER_BYTES_MAX, Parcels
@@ -45,6 +46,7 @@ class FakeNumbers:
     """Implements `aggregator.ports.Numbers` over one process's view of the store."""
 
     store: StorePort
+    _prepared: tuple[Manifest | None, bytes] = (None, b"")
 
     def base(self, job: str, round_number: int) -> Base:
         key = keys.checkpoint(job, round_number)
@@ -69,15 +71,23 @@ class FakeNumbers:
         pass
 
     def prepare(self, spec: JobSpec, manifest: Manifest) -> None:
-        pass
+        with contextlib.suppress(StorageError):
+            self._prepared = manifest, self._folded(manifest)
+
+    def made(self, spec: JobSpec, manifest: Manifest) -> tuple[Base, Base | None] | None:
+        before, body = self._prepared
+        if before is not manifest:
+            return None
+        return Base(key=keys.checkpoint(manifest.job, manifest.round), digest=digest(body), size=len(body)), None
 
     def write(self, spec: JobSpec, manifest: Manifest) -> None:
-        job, number = manifest.job, manifest.round
+        self.store.create(keys.checkpoint(manifest.job, manifest.round), self._folded(manifest))
+
+    def _folded(self, manifest: Manifest) -> bytes:
         base = None if manifest.base is None else self.store.read(manifest.base.key)
         if base is not None and manifest.base is not None and digest(base) != manifest.base.digest:
             raise ObjectDamaged(f"{manifest.base.key} is not what the round started from")
-        body = folded(base, [self._update(manifest, entry) for entry in manifest.entries])
-        self.store.create(keys.checkpoint(job, number), body)
+        return folded(base, [self._update(manifest, entry) for entry in manifest.entries])
 
     def copy(self, key: str, to: str, *, tag: str | None, metadata: Mapping[str, str]) -> bool:
         body = self.store.read(key)
