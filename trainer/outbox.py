@@ -1,8 +1,8 @@
 """What a trainer has done and leaves it: stored, then told, then acknowledged, beside the next client's training.
 
 One is on its way at a time, and while it is one more round job may be taken: so a trainer holds two at most (of short
-works nine, see following.py), and a crash gives them back. Where storing takes no time to speak of (embedded, and short works), a second thread would cost
-more than it saves: then the worker's own does it, and tells several at once.
+works nine, see following.py), and a crash gives them back. Where storing takes no time to speak of (embedded, and short
+works), a second thread would cost more than it saves: then the worker's own does it, and tells several at once.
 """
 
 from __future__ import annotations
