@@ -94,10 +94,12 @@ class Spool:
         kept = self._folder / file_name(key)
         with self._lock:
             self._spent.pop(kept, None)
-            self._fetched.add(kept)  # where objects are no files here, nobody else has this one
             path.replace(kept)
+            found = kept.stat()
+            if found.st_nlink == 1:  # else the store has it, too
+                self._fetched.add(kept)
             self._kept[key] = kept
-            self._bytes += kept.stat().st_size
+            self._bytes += found.st_size
 
     def replace(self, key: str, path: Path) -> None:
         """A file of ours, made from this object's bytes, stands for it from now on, until it is released."""

@@ -39,7 +39,15 @@ def test_all_are_asked_in_order_and_few_messages_are_in_memory_at_a_time(balance
         "send": send,
     }
     carrier = Carrier(
-        spec=spec, plan=plan, states=ClientStates(spec), record=None, halt=None, glance=None, started=0.0, **given
+        spec=spec,
+        plan=plan,
+        states=ClientStates(spec),
+        record=None,
+        halt=None,
+        glance=None,
+        plan_next=None,
+        started=0.0,
+        **given,
     )
     carrier.carry_out(
         Publish(plan.clients, again=False), Round(1, frozenset(plan.clients), Rules(1, 1, 60.0, "pause", 0))
