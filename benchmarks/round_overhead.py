@@ -139,8 +139,9 @@ def _megabytes(found: dict[str, Any]) -> float:
 
 
 def fits(label: str) -> bool:
-    """Whether the disk has room for a course: the floor keeps the updates of all its rounds until its end."""
-    needed = SIZES[label] * (CLIENTS + 1) * (WARM_UP + ROUNDS[label] // 2 + 2)
+    """Whether the disk has room for a row. MinIO frees later what was deleted, and ends connections without room."""
+    half = WARM_UP + (ROUNDS[label] + 1) // 2
+    needed = SIZES[label] * (CLIENTS + 1) * (2 * half + WARM_UP + ROUNDS[label] + 2)  # floor, ours, floor
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < needed:
         print(f"{label} left out: it needs {needed / 1e9:.0f} GB of disk, {free / 1e9:.0f} are free", flush=True)

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from .body import BLOCK_BYTES
 from .errors import ObjectDamaged, StorageRefused
 from .s3_errors import ConditionFailed, RangeOutside, TryAgain, no_answer
 from .s3_requests import Requests
 
+BLOCK_BYTES = 1 << 18  # of which each thread that reads holds one
 PROGRESS_BYTES = 1 << 20  # so much between two breaks is worth starting the patience anew
 
 Sink = Callable[[int, bytes], None]  # (offset from the download's start, block); begins again at 0 if need be
