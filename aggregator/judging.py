@@ -35,8 +35,8 @@ def waiting(store: ObjectStore, spec: JobSpec, last: int) -> frozenset[int]:
     if not is_evaluated(spec, spec.rounds):
         return frozenset()
     every = spec.evaluate.every
-    latest = list(range(last - last % every, 0, -every))[:OPEN_MAX]
-    due = {number for number in (*latest, last) if is_evaluated(spec, number)}
+    due = set(range(last - last % every, 0, -every)[:OPEN_MAX])
+    due |= {last} if last == spec.rounds else set()
     if not due:
         return frozenset()
     before = keys.evaluation(spec.job, min(due) - 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fakeredis
 import pytest
+from made.events import SECONDS, Events
 from training.outcomes import go_on, trained
 from training.works import place
 
@@ -33,25 +34,7 @@ from warren.trainer.worker import Worker
 
 SOURCE = b"def model(): ...\ndef data(client): ...\n"
 QUEUE = rounds_queue("pool.default")
-SECONDS = 20.0
 SIZE = 1000
-
-
-class Events:
-    """Named things that happen, in order; whoever waits for one hears of it."""
-
-    def __init__(self) -> None:
-        self.happened: list[str] = []
-        self._changed = threading.Condition()
-
-    def tell(self, what: str) -> None:
-        with self._changed:
-            self.happened.append(what)
-            self._changed.notify_all()
-
-    def wait(self, what: str) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: what in self.happened, SECONDS), f"{what} not in {self.happened}"
 
 
 class Remote(FolderStore):

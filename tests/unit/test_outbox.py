@@ -12,6 +12,7 @@ from typing import Any
 
 import fakeredis
 import pytest
+from made.events import SECONDS, Events
 
 from warren.broker.completions import News
 from warren.broker.memory import MemoryBroker
@@ -30,27 +31,6 @@ from warren.trainer.worker import Worker
 
 SOURCE = b"def model(): ...\ndef data(client): ...\n"
 QUEUE = rounds_queue("pool.default")
-SECONDS = 20.0
-
-
-class Events:
-    """Named things that happen, in order; whoever waits for one hears of it."""
-
-    def __init__(self) -> None:
-        self.happened: list[str] = []
-        self._changed = threading.Condition()
-
-    def tell(self, what: str) -> None:
-        with self._changed:
-            self.happened.append(what)
-            self._changed.notify_all()
-
-    def wait(self, what: str) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: what in self.happened, SECONDS), f"{what} not in {self.happened}"
-
-    def before(self, first: str, second: str) -> bool:
-        return self.happened.index(first) < self.happened.index(second)
 
 
 class Place:
