@@ -6,12 +6,14 @@ import json
 import os
 import secrets
 import shlex
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from compose.images import Images
 from servers.process import free_port
 
@@ -23,6 +25,7 @@ COMMAND_SECONDS = 240.0
 BUILD_SECONDS = 1800.0
 LOOK_SECONDS = 0.25
 ERASE = "\x1b[2K"  # compose 2.26 begins lines with it, also where there is no terminal
+BRIDGE_NAME = "com.docker.network.bridge.name"  # the engine's option: which interface is its own network's
 DOMAIN = "warren.example"  # of the edge
 
 
@@ -135,8 +138,10 @@ def docker(*words: str) -> str:
 
 
 def bridge() -> str:
-    """This machine as its containers see it, and nobody else does: the gateway of the engine's own network."""
-    return docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+    """This machine as its containers see it, and nobody else does: its address on the engine's own network."""
+    # The network's "Gateway" is left out by an engine that has started for the first time (moby issue 26799).
+    name = docker("network", "inspect", "bridge", "--format", f'{{{{index .Options "{BRIDGE_NAME}"}}}}').strip()
+    return next(one.address for one in psutil.net_if_addrs()[name] if one.family == socket.AF_INET)
 
 
 def _ports() -> dict[str, int]:
