@@ -27,7 +27,7 @@ from .intake import entry_of, examine, examine_packed, max_bytes, place_of
 from .layout import read_layout
 from .pieces import FileSource, Source
 from .remote import RemoteSource
-from .small import SMALL_BYTES, has_room
+from .small import has_room, limit_of
 from .spool import SPOOL_BYTES_MAX, Spool, rejecting
 from .staleness import weight_of
 from .strategies.registry import elementwise, needs_squares
@@ -187,12 +187,12 @@ class Averaging:
         if desk is not None:
             desk.spool.close()
 
-    def _small(self, desk: Desk, spec: JobSpec, name: UpdateName, key: str, size: int) -> bytearray | None:
+    def _small(self, desk: Desk, spec: JobSpec, name: UpdateName, key: str, size: int) -> memoryview | None:
         """The bytes of an update that is folded from memory; None for any other."""
-        wanted = has_room(len(desk.small), size) and not packed(spec, name.round)
+        wanted = has_room(len(desk.small), size, limit_of(name)) and not packed(spec, name.round)
         if wanted and self._folds_ahead(desk, spec, name.round):
             with suppress(ObjectDamaged):  # it is larger than it was said to be
-                return desk.spool.read(key, SMALL_BYTES)
+                return desk.spool.read(key, limit_of(name))
         return None
 
     def _named(self, desk: Desk, key: str) -> Base:

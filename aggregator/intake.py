@@ -79,7 +79,7 @@ def max_bytes(base: Header | None, spec: JobSpec) -> int:
 
 
 def examine(
-    update: Path | bytearray,
+    update: Path | memoryview,
     name: UpdateName,
     kind: Literal["init", "train"],
     spec: JobSpec,

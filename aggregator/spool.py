@@ -81,11 +81,11 @@ class Spool:
             self._bytes += size
         return path
 
-    def read(self, key: str, limit: int) -> bytearray:
+    def read(self, key: str, limit: int) -> memoryview:
         """The object, or member of a parcel, in memory. Raises as `path`; ObjectDamaged where it is too large."""
         if _member(key):
             return self._parcels.read(key, limit)
-        return bytearray(self._store.read(key, limit=limit))
+        return memoryview(self._store.read(key, limit=limit))
 
     def adopt(self, key: str, path: Path) -> None:
         """A file of ours has this object's bytes: no need to fetch it."""

@@ -65,7 +65,7 @@ class _Run:
 
 
 def look_through(
-    update: Path | bytearray, header: Header, weight: int, digest: Digest = passing
+    update: Path | memoryview, header: Header, weight: int, digest: Digest = passing
 ) -> tuple[str, str | None]:
     """The digest of a file, and a complaint about its values.
 

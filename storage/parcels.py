@@ -48,11 +48,11 @@ class Parcels:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._kept: OrderedDict[str, tuple[Header, bytearray]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Header, memoryview]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, place: str, limit: int) -> bytearray:
-        """The bytes of one update, the caller's own.
+    def read(self, place: str, limit: int) -> memoryview:
+        """The bytes of one update: read-only, and a part of the parcel, which stays in memory as long as they do.
 
         Args:
             place: `UpdateName.place` of a member.
@@ -75,13 +75,13 @@ class Parcels:
         with self._lock:
             self._kept.clear()
 
-    def _parcel(self, key: str) -> tuple[Header, bytearray]:
+    def _parcel(self, key: str) -> tuple[Header, memoryview]:
         with self._lock:
             kept = self._kept.get(key)
         if kept is not None:
             return kept
         try:
-            data = bytearray(self._store.read(key, limit=PARCEL_BYTES_MAX))
+            data = memoryview(self._store.read(key, limit=PARCEL_BYTES_MAX))
             read = header_of(data), data
         except ObjectDamaged as error:
             raise ParcelDamaged(f"{key}: {error}") from None

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 from .body import Body
@@ -183,15 +184,14 @@ class S3Store:
         self._requests.close()
 
     def _download(self, key: str, *, limit: int, start: int = 0, length: int | None = None) -> bytes:
-        blocks: list[bytes] = []
+        found = BytesIO()  # it gives away its own memory; blocks that are joined would be there twice
 
-        def append(at: int, block: bytes) -> None:
-            if at == 0:
-                blocks.clear()
-            blocks.append(block)
+        def write(at: int, block: bytes) -> None:
+            found.seek(at)
+            found.write(block)
 
-        Download(self._requests, check_key(key), append, limit=limit, start=start, length=length).run()
-        return b"".join(blocks)
+        found.truncate(Download(self._requests, check_key(key), write, limit=limit, start=start, length=length).run())
+        return found.getvalue()
 
     def _put(self, key: str, body: Body, headers: Mapping[str, str], tag: str | None) -> bool:
         """Write if the object still has this tag (None: if there is none); whether this call wrote it."""

@@ -81,7 +81,7 @@ def read_header(path: Path) -> Header:
     return parse_header(text, size)
 
 
-def read_small(path: Path, limit: int) -> tuple[Header, bytearray | None]:
+def read_small(path: Path, limit: int) -> tuple[Header, memoryview | None]:
     """As `read_header`, with the whole file's bytes where it has no more than `limit`. Raises as that does."""
     with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -91,16 +91,17 @@ def read_small(path: Path, limit: int) -> tuple[Header, bytearray | None]:
         return read_header(path), None
     if count != size:
         raise ObjectDamaged(f"file of {size} bytes became shorter while it was read")
-    return header_of(data), data
+    whole = memoryview(data).toreadonly()
+    return header_of(whole), whole
 
 
-def header_of(data: bytearray) -> Header:
+def header_of(data: memoryview) -> Header:
     """As `read_header`, of a whole file in memory. Raises ObjectDamaged."""
     start = _LENGTH.size + header_length(data, len(data))
     return parse_header(bytes(data[_LENGTH.size : start]), len(data))
 
 
-def header_length(first: bytes | bytearray, size: int) -> int:
+def header_length(first: bytes | bytearray | memoryview, size: int) -> int:
     """How many bytes of header follow the first 8 of a file of `size` bytes. Raises ObjectDamaged."""
     if len(first) < _LENGTH.size or size < _LENGTH.size + 2:
         raise ObjectDamaged(f"file of {size} bytes is too short for safetensors")

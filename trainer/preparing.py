@@ -22,7 +22,7 @@ from .specs import Specs
 from .standing import Standing
 from .states import States
 from .stored import Stored
-from .wire import Work
+from .wire import INLINE_BYTES_MAX, Work
 
 log = logging.getLogger("warren.trainer")
 
@@ -151,7 +151,7 @@ class Preparing:
             share=job.share,
             state_path=self._states.path(job, spec),
             server_path=self._states.server(job),
-            inline=self.small_bytes(job),
+            inline=min(self.small_bytes(job), INLINE_BYTES_MAX),
             wrote=self._early(job, spec, attempt, output),
         )
 

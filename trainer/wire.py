@@ -15,6 +15,7 @@ from ..storage.job import JobSpec, read_spec, write_spec
 TRACE_BYTES_MAX = 16_384  # of a traceback, for the log beside the data
 SHARED_TRACE_CHARS = 4_096  # of it in a failure that leaves the trainer: a round may hold thousands
 METRIC_NAME_MAX = 63
+INLINE_BYTES_MAX = 1 << 18  # of an update that comes with the answer: a larger one is sooner written over a file
 EARLY_BYTES_MIN = 32 << 20  # of an update whose beginning is told: a smaller one is written in the time of a trip
 SPECS_KEPT = 8
 

@@ -12,6 +12,7 @@ from training.works import TASK
 from warren.storage import keys
 from warren.storage.documents import Entry, Manifest
 from warren.storage.keys import UpdateName
+from warren.storage.parcels import pack
 from warren.trainer.wire import Trained
 
 CLIENTS = 11  # more than one pass of the fold, and some that are left for the end
@@ -78,6 +79,28 @@ def test_the_checkpoint_is_the_one_that_files_give(
 def test_an_update_that_is_larger_than_it_was_said_to_be_is_examined_as_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warren.aggregator.averaging.SMALL_BYTES", 100)
+    monkeypatch.setattr("warren.aggregator.small.SMALL_BYTES", 100)
     _, reads = one_round(tmp_path, monkeypatch, 50)
     assert sum(key.startswith("updates/") for key in reads.files) >= CLIENTS
+
+
+def test_a_parcels_members_are_folded_from_memory_also_where_alone_they_would_be_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warren.aggregator.small.SMALL_BYTES", 0)
+    made = Federation(tmp_path, TASK, clients=2)
+    reads, (source,) = Reads(made, monkeypatch), {made.spec.source_of(client) for client in made.spec.client_names}
+    digests, members = {}, []
+    for client in made.spec.client_names:
+        told = made.runner.run(made.work("train", client), lambda: True)
+        assert isinstance(told, Trained)
+        digests[client] = told.digest
+        members.append((f"{client}.a{made._attempts}", told.path.read_bytes()))
+    key = keys.parcel("j", 1, source, "".join(f"_{member}" for member, _ in members))
+    made.store.create(key, pack(members))
+    base, entries = made.numbers.base("j", 0), []
+    for name, (_, body) in zip(keys.read_updates(key), members, strict=True):
+        entries.append(made.numbers.examine(name, made.spec, base, digests[name.client], len(body)))
+    made.numbers.write(made.spec, Manifest(job="j", round=1, base=base, entries=tuple(entries)))
+    assert reads.read.count(key) == 1
+    assert not list((tmp_path / "scratch").rglob("updates*"))
