@@ -142,10 +142,10 @@ class Averaging:
 
     def _make(self, desk: Desk, spec: JobSpec, manifest: Manifest) -> tuple[Written, Written | None]:
         """The files of the checkpoint and, where the strategy keeps state, of that."""
-        round_number = manifest.round
-        out, optimizer_out = desk.spool.own(CHECKPOINT_OUT), desk.spool.own(OPTIMIZER_OUT)
-        base = desk.spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX) if round_number else None
+        round_number, spool = manifest.round, desk.spool
+        base = spool.path(keys.checkpoint(spec.job, round_number - 1), OBJECT_BYTES_MAX) if round_number else None
         optimizer = self._optimizer(desk, spec, round_number - 1) if round_number else None
+        out, optimizer_out = spool.over(CHECKPOINT_OUT), (spool.over if optimizer else spool.own)(OPTIMIZER_OUT)
         if self._memory_limit is not None and self._limited(spec, self._model(desk, spec, manifest, base)):
             return write_ranges(
                 spec,

@@ -79,7 +79,7 @@ def write_checkpoint(
         update_path: where an entry's file lies; called once each, as they are folded.
         fold: what was folded ahead. Used where it is the beginning of the manifest's list, else started over;
             it comes back spent.
-        out, optimizer_out: the files to write.
+        out, optimizer_out: the files to write; what stands there is written over, and nobody may have it mapped.
         examined: digests of files that this process has read whole already; the others are checked here.
         small: some of these, in memory, by client and attempt.
         open_update: gives the update of an entry, checked, for a robust reducer, which needs all at a time; not
@@ -119,7 +119,7 @@ def write_checkpoint(
     check_finite(new)
     written_state = None
     if state:
-        written_state = save(optimizer_out, state, {"format": "pt", "strategy": spec.strategy.name})
+        written_state = save(optimizer_out, state, {"format": "pt", "strategy": spec.strategy.name}, over=True)
     return _write(start.layout, new, out), written_state
 
 
@@ -130,7 +130,7 @@ def _write_first(path: Path, out: Path) -> Written:
 
 def _write(layout: Layout, tensors: Tensors, out: Path) -> Written:
     everywhere = {alias: tensors[name] for alias, name in layout.tied.items()}
-    return save(out, tensors | everywhere, layout.metadata())
+    return save(out, tensors | everywhere, layout.metadata(), over=True)
 
 
 def _averages(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -117,18 +118,21 @@ def write(
     """
     layout, rows = round.layout, _state_rows(round)
     said = {"format": "pt", "strategy": round.spec.strategy.name}
-    with RangeFile(out, model_rows(layout), layout.metadata()) as file, RangeFile(state_out, rows, said) as states:
+    with ExitStack() as stack:
+        file = stack.enter_context(RangeFile(out, model_rows(layout), layout.metadata()))
+        states = stack.enter_context(RangeFile(state_out, rows, said)) if rows else None
         for run, (state, new) in _each(lambda run: _make(round, run), runs, ahead):
             for piece in run:
                 put(file, layout, piece, new[piece.name])
-            starts = {piece.name: piece.start for piece in run}
-            for key, tensor in state.items():
-                states.write(key, starts[_parameter(key)] if tensor.dim() else 0, bytes_of(tensor))
-    written = file.written()
-    if rows:
-        return written, states.written()
-    state_out.unlink()
-    return written, None
+            if states is not None:
+                _put_state(states, run, state)
+    return file.written(), None if states is None else states.written()
+
+
+def _put_state(states: RangeFile, run: Run, state: Tensors) -> None:
+    starts = {piece.name: piece.start for piece in run}
+    for key, tensor in state.items():
+        states.write(key, starts[_parameter(key)] if tensor.dim() else 0, bytes_of(tensor))
 
 
 def _each(act: Callable[[T], R], things: Iterable[T], ahead: int) -> Iterator[tuple[T, R]]:

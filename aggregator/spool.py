@@ -47,6 +47,12 @@ class Spool:
         """A file of this job's to write to."""
         return self._folder / name
 
+    def over(self, name: str) -> Path:
+        """As `own`: if one is at hand, a file stands there that is not needed any more, to be written over."""
+        path = self._folder / name
+        self._reuse(path)
+        return path
+
     def path(self, key: str, limit: int) -> Path:
         """The object, or member of a parcel, as a file: read it, don't change it; `release` it afterwards.
 
@@ -94,6 +100,7 @@ class Spool:
         kept = self._folder / file_name(key)
         with self._lock:
             self._spent.pop(kept, None)
+            self._fetched.discard(path)
             path.replace(kept)
             found = kept.stat()
             if found.st_nlink == 1:  # else the store has it, too

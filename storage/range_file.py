@@ -10,14 +10,14 @@ from types import TracebackType
 
 from .digests import BLOCK_BYTES, lasting
 from .errors import StorageUnavailable
-from .files import opened, replacing
+from .files import opened, rewriting
 from .tensors import DTYPES, Form, Written, canonical, header_bytes
 
 
 class RangeFile:
-    """As a context: the file takes its name when the block ends well; then `written` says what it is.
+    """As a context: `written` says what it is when the block has ended well; when it did not there is no file.
 
-    Equal contents give the bytes of `write_file`. What is not written is zero.
+    Equal contents give the bytes of `write_file`. Every item has to be written: what lay there before is written over.
     """
 
     def __init__(self, path: Path, tensors: Iterable[Form], metadata: Mapping[str, str]) -> None:
@@ -25,31 +25,35 @@ class RangeFile:
         ordered = canonical(tensors)
         self._header = header_bytes(ordered, metadata)
         self._places: dict[str, tuple[int, int]] = {}  # name -> first byte, bytes of an item
+        self._left: dict[str, int] = {}  # name -> bytes that are still to be written
         self._size = len(self._header)
         for name, dtype, shape in ordered:
             self._places[name] = self._size, DTYPES[dtype]
-            self._size += prod(shape) * DTYPES[dtype]
+            self._left[name] = prod(shape) * DTYPES[dtype]
+            self._size += self._left[name]
         self._hasher = lasting()
         self._hasher.update(self._header)
         self._digested = len(self._header)  # bytes from the file's beginning that went through the hasher
         self._path = path
-        self._replacing = replacing(path)
+        self._rewriting = rewriting(path)
 
     def __enter__(self) -> RangeFile:
-        self._file = self._replacing.__enter__()
+        self._file = self._rewriting.__enter__()
         self._file.write(self._header)
         self._file.truncate(self._size)
+        self._file.seek(self._size)  # where `rewriting` cuts it off
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return self._replacing.__exit__(kind, error, trace)
+        return self._rewriting.__exit__(kind, error, trace)
 
     def write(self, name: str, first: int, data: memoryview) -> None:
         """Write bytes of items from the `first` one on. Raises StorageUnavailable: the disk is full or refuses."""
         start, item_bytes = self._places[name]
         at, whole = start + first * item_bytes, data.cast("B") if data else data
+        self._left[name] -= len(whole)
         for begin in range(0, len(whole), BLOCK_BYTES):
             block = whole[begin : begin + BLOCK_BYTES]
             if at + begin == self._digested:
@@ -58,7 +62,9 @@ class RangeFile:
             self._put(block, at + begin)
 
     def written(self) -> Written:
-        """Size and digest, once the file has its name. What was not written in the file's order is read again."""
+        """Size and digest, once the block has ended. What was not written in the file's order is read again."""
+        lacking = [name for name, left in self._left.items() if left > 0]
+        assert not lacking, f"{self._path}: not all of {lacking[:5]} was written"
         with opened(self._path) as file:
             file.seek(self._digested)
             buffer = memoryview(bytearray(BLOCK_BYTES))

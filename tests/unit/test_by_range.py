@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import json
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,26 @@ def test_a_file_written_in_any_order_has_the_canonical_bytes(tmp_path: Path) -> 
                 file.write(name, start, bytes_of(flat[start : start + 100]))
     assert file.written() == plain
     assert (tmp_path / "ranged").read_bytes() == (tmp_path / "plain").read_bytes()
+
+
+def test_it_may_be_written_over_a_longer_file(tmp_path: Path) -> None:
+    made = tensors(3)
+    plain = save(tmp_path / "plain", made, SAID)
+    before = tmp_path / "ranged"
+    before.write_bytes(b"\xff" * (plain.size + 10_000))
+    number = before.stat().st_ino
+    with RangeFile(before, [row_of(name, tensor)[:3] for name, tensor in made.items()], SAID) as file:
+        for name, tensor in made.items():
+            file.write(name, 0, bytes_of(tensor.reshape(-1)))
+    assert file.written() == plain
+    assert before.read_bytes() == (tmp_path / "plain").read_bytes()
+    assert before.stat().st_ino == number
+
+
+def test_what_lay_there_before_never_stands_for_an_item_that_was_not_written(tmp_path: Path) -> None:
+    made = tensors(3)
+    with RangeFile(tmp_path / "ranged", [row_of(name, tensor)[:3] for name, tensor in made.items()], SAID) as file:
+        for name, tensor in [*made.items()][1:]:
+            file.write(name, 0, bytes_of(tensor.reshape(-1)))
+    with pytest.raises(AssertionError, match=re.escape(next(iter(made)))):
+        file.written()

@@ -64,3 +64,19 @@ def test_what_is_adopted_takes_no_file_that_is_to_be_written_over(store: Remote,
     spool.adopt("updates/a", spool.own("out"))
     assert spool.path("updates/b", 10_000).read_bytes() == b"b" * 10
     assert spool.path("updates/a", 10_000).read_bytes() == b"ours"
+
+
+def test_a_file_to_be_written_over_is_one_that_nobody_needs(store: Remote, tmp_path: Path) -> None:
+    spool = Spool(store, tmp_path / "spool")
+    kept, spent = spool.path("updates/a", 10_000), spool.path("updates/c", 10_000)
+    number = spent.stat().st_ino
+    spool.release("updates/c")
+    out = spool.over("out")
+    assert (out.stat().st_ino, kept.read_bytes()) == (number, b"a" * 1000)
+    assert not spool.over("more").exists()
+    out.write_bytes(b"made")
+    store.create("checkpoints/1", b"made")
+    spool.adopt("checkpoints/1", out)
+    assert spool.path("checkpoints/1", 10).read_bytes() == b"made"
+    spool.clear()
+    assert spool.over("out").stat().st_ino == number
