@@ -5,7 +5,7 @@
 
 A step's seconds are those from one manifest to the next. Beside it stand its floor (as many bytes through the same
 store: floor.py) and an all-reduce of the same tensors by gloo among four processes on this machine, which keeps no
-checkpoint and loses the step with any of them. Half of the floor and of gloo is measured before ours and half after.
+checkpoint and loses the step with any of them. The three take turns (turns.py).
 Each client's gradient is of eight rows; what computing it takes in one thread stands beside the rest. The full form
 also has Flower move as many bytes (float32), where `make peers` installed it.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import statistics
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -26,13 +25,14 @@ import peers
 import report
 from rig import Rig, rig
 from round_overhead import DTYPES, WARM_UP, over_servers
+from turns import in_turns, seconds
 
 NAME = "gradient_step"
 TASK = Path(__file__).with_name("gradient_task.py")
 FLOWER = ("flower-simulation", "flower-deployment")
 TRAINERS = 4
 PARAMETERS = 1_189_410
-STEPS = 20  # measured
+STEPS = 30  # measured
 GLOO_SECONDS = 120
 
 
@@ -130,22 +130,20 @@ def measure(on: Rig, dtype: str) -> dict[str, Any]:
     about = report.machine()
     full = DTYPES[dtype]
     size = PARAMETERS * (4 if dtype == "fp32" else 2)
-    half = STEPS // 2
-    bytes_: dict[str, Any] = {
-        "size": size,
-        "dtype": full,
-        "clients": TRAINERS,
-        "trainers": TRAINERS,
-        "rounds": WARM_UP + half,
-    }
-    floors, reduced = floor.measure(on, **bytes_)["seconds"][WARM_UP:], gloo(full, half)
-    ours = over_servers(on, job(full, WARM_UP + STEPS))
-    floors += floor.measure(on, **bytes_)["seconds"][WARM_UP:]
-    reduced += gloo(full, half)
-    row = {"dtype": dtype, "floor": report.spread(floors), "servers": report.spread(ours["seconds"])}
-    row |= {"gloo": report.spread(reduced), "computing": report.spread(computing(full))}
-    row["ratio"] = round(statistics.median(ours["seconds"]) / statistics.median(floors), 2)
-    return row | {"peak_mib": ours["peak_mib"], "machine": about}
+    same: dict[str, Any] = {"size": size, "dtype": full, "clients": TRAINERS, "trainers": TRAINERS}
+    ours, (floors, reduced) = in_turns(
+        lambda steps: over_servers(on, job(full, WARM_UP + steps)),
+        [
+            lambda steps: floor.measure(on, **same, rounds=WARM_UP + steps),
+            lambda steps: {"seconds": gloo(full, steps)},
+        ],
+        rounds=STEPS,
+    )
+    of_floor, of_ours = seconds(floors, WARM_UP), seconds(ours)
+    row: dict[str, Any] = {"dtype": dtype, "floor": report.spread(of_floor), "servers": report.spread(of_ours)}
+    row |= {"gloo": report.spread(seconds(reduced)), "computing": report.spread(computing(full))}
+    row["ratio"] = round(row["servers"]["median"] / row["floor"]["median"], 2)
+    return row | {"peak_mib": ours[-1]["peak_mib"], "machine": about}
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:

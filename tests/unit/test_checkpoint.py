@@ -13,7 +13,7 @@ from torch import nn
 
 from warren.aggregator.checkpoint import fold_for, read_start, write_checkpoint
 from warren.aggregator.fold import Incoming
-from warren.aggregator.stepping import NotFinite
+from warren.aggregator.stepping import NotFinite, check_finite
 from warren.storage.digests import digest_file
 from warren.storage.documents import Entry, Manifest
 from warren.storage.errors import ObjectDamaged, ObjectMissing
@@ -188,6 +188,13 @@ def test_a_model_that_is_not_finite_is_named_and_not_written(one: Round) -> None
     with pytest.raises(NotFinite, match=r"tensor 'body\.bias'"):
         one.write(spec("gradients", "sgd", lr=1e38, weight_decay=1e5))
     assert not (one.folder / "out").exists()
+
+
+def test_finite_values_whose_sum_is_not_are_a_model_like_any_other() -> None:
+    check_finite({"a": torch.full((10,), 3e38), "b": torch.full((10,), 60000.0, dtype=torch.float16)})
+    for value in (float("inf"), float("-inf"), float("nan")):
+        with pytest.raises(NotFinite):
+            check_finite({"a": torch.tensor([3e38, value, 3e38])})
 
 
 def test_state_of_another_strategy_is_not_used(one: Round) -> None:
