@@ -96,6 +96,7 @@ class Spool:
     def adopt(self, key: str, path: Path) -> None:
         """A file of ours has this object's bytes: no need to fetch it."""
         if self._local(key) is not None:
+            path.unlink(missing_ok=True)  # the object may be this very file, and trainers have it mapped
             return
         kept = self._folder / file_name(key)
         with self._lock:

@@ -80,3 +80,16 @@ def test_a_file_to_be_written_over_is_one_that_nobody_needs(store: Remote, tmp_p
     assert spool.path("checkpoints/1", 10).read_bytes() == b"made"
     spool.clear()
     assert spool.over("out").stat().st_ino == number
+
+
+def test_a_file_that_a_store_of_files_keeps_is_never_written_over(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    spool = Spool(store, tmp_path / "spool")
+    out = spool.over("out")
+    out.write_bytes(b"made")
+    store.create("checkpoints/1", out, given=True)
+    spool.adopt("checkpoints/1", out)
+    mapped = spool.path("checkpoints/1", 10)
+    store.delete("checkpoints/1")
+    assert not mapped.exists()
+    assert not spool.over("out").exists(), "its pages may be mapped by a trainer that is still at work"
