@@ -3,8 +3,8 @@
 Parts in the order of what the page misses most; each is a command of its own. A part that ended well is not run again
 (its stamp lies below .cache/bench-full), so that a second start goes on where the first one stopped; --again begins
 anew. As it begins it puts those results away that keep older rows beside new ones; what was not measured again by its
-end comes back. A part that would take more than the minutes left is left for the next start, and named. The tables are
-written after each.
+end comes back. With --only nothing is put away: a part's rows take the places of their older selves. A part that would
+take more than the minutes left is left for the next start, and named. The tables are written after each.
 """
 
 from __future__ import annotations
@@ -68,10 +68,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=[part.name for part in PARTS], default=[])
     parser.add_argument("--again", action="store_true", help="from the first part on")
     given = parser.parse_args()
-    if given.again or not STAMPS.exists():
-        begin()
-    put_away()
     wanted = [part for part in PARTS if part.name in given.only or not given.only]
+    start(wanted, again=given.again, whole=not given.only)
     until = time.monotonic() + 60 * given.minutes
     try:
         left = [part.name for part in wanted if not done(part, until)]
@@ -79,6 +77,16 @@ def main() -> None:
         restore()
     print(f"left: {' '.join(left)}" if left else "all parts are done")
     sys.exit(bool(left))
+
+
+def start(wanted: list[Part], *, again: bool, whole: bool) -> None:
+    """Let these parts run that have not run yet; `again`: and those that have. `whole`: they are all there are."""
+    if not STAMPS.exists() or (again and whole):
+        begin()
+    for part in wanted if again else []:
+        (STAMPS / part.name).unlink(missing_ok=True)
+    if whole:
+        put_away()
 
 
 def begin() -> None:

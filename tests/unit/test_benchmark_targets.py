@@ -100,3 +100,21 @@ def test_older_rows_are_put_away_and_come_back_where_nothing_was_measured(
     assert told == {"round_overhead": "old", "peers": "new", "fold": "old"}
     full.put_away()
     assert sorted(path.stem for path in results.iterdir()) == ["fold", "peers"]
+
+
+def test_a_part_that_runs_again_by_itself_leaves_the_rows_of_others(
+    load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = load("full")
+    monkeypatch.setattr(full, "STAMPS", tmp_path / "stamps")
+    monkeypatch.setattr(full.report, "RESULTS", tmp_path)
+    (tmp_path / "round_overhead.json").write_text("old")
+    one, other = full.PARTS[:2]
+    full.start(list(full.PARTS), again=False, whole=True)
+    assert not (tmp_path / "round_overhead.json").exists()
+    full.restore()
+    for part in (one, other):
+        (full.STAMPS / part.name).touch()
+    full.start([one], again=True, whole=False)
+    assert (tmp_path / "round_overhead.json").read_text() == "old"
+    assert [path.name for path in full.STAMPS.iterdir() if path.is_file()] == [other.name]
