@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -35,19 +36,20 @@ class RangeFile:
         self._hasher.update(self._header)
         self._digested = len(self._header)  # bytes from the file's beginning that went through the hasher
         self._path = path
-        self._rewriting = rewriting(path)
 
     def __enter__(self) -> RangeFile:
-        self._file = self._rewriting.__enter__()
-        self._file.write(self._header)
-        self._file.truncate(self._size)
-        self._file.seek(self._size)  # where `rewriting` cuts it off
+        with ExitStack() as stack:
+            self._file = stack.enter_context(rewriting(self._path))
+            self._file.write(self._header)
+            self._file.truncate(self._size)
+            self._file.seek(self._size)  # where `rewriting` cuts it off
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return self._rewriting.__exit__(kind, error, trace)
+        return self._open.__exit__(kind, error, trace)
 
     def write(self, name: str, first: int, data: memoryview) -> None:
         """Write bytes of items from the `first` one on. Raises StorageUnavailable: the disk is full or refuses."""

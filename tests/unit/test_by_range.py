@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from warren.aggregator.pieces import FileSource
 from warren.aggregator.stepping import NotFinite
 from warren.aggregator.strategies.options import ELEMENTWISE, STRATEGIES, TORCH
 from warren.storage.documents import Entry, Manifest
+from warren.storage.errors import StorageUnavailable
 from warren.storage.job import JobSpec, make_spec
 from warren.storage.range_file import RangeFile
 from warren.storage.tensors import read_header
@@ -245,3 +247,15 @@ def test_what_lay_there_before_never_stands_for_an_item_that_was_not_written(tmp
             file.write(name, 0, bytes_of(tensor.reshape(-1)))
     with pytest.raises(AssertionError, match=re.escape(next(iter(made)))):
         file.written()
+
+
+def test_a_disk_that_takes_no_more_is_said_in_our_words_from_the_first_byte_on(tmp_path: Path) -> None:
+    made, before = tensors(3), resource.getrlimit(resource.RLIMIT_FSIZE)
+    file = RangeFile(tmp_path / "ranged", [row_of(name, tensor)[:3] for name, tensor in made.items()], SAID)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(StorageUnavailable, match="ranged: File too large"), file:
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "ranged").exists()
