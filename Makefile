@@ -1,7 +1,7 @@
 # make demo: train a federated model on this machine. make test: everything checked, on real servers, in a process more than there
 #   are cores, each with servers of its own (ARGS="-n 0": one test after another).
 # make bench: what a round costs, beside its floor, in short (docs/performance.md). make bench-compare: what of it moved since the
-#   committed results (ARGS=--strict). make bench-ci: both, in a minute and a half. make bench-full: all of them, part by part, for
+#   committed results (ARGS=--strict). make bench-ci: both, in three minutes. make bench-full: all of them, part by part, for
 #   the page (ARGS="--minutes 25"). make peers: other frameworks to measure beside, each in an environment of its own.
 # make fidelity: experiments of the literature beside their figures (docs/fidelity.md); ARGS=--smoke, --full.
 # make fuzz: 100,000 cases of what a peer or a file may say.

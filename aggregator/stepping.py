@@ -91,6 +91,6 @@ def check_finite(new: Tensors) -> None:
     """Raises NotFinite."""
     for name, tensor in new.items():
         if tensor.is_floating_point() and tensor.numel() and not torch.isfinite(tensor.sum()):
-            least, most = torch.aminmax(tensor)  # a sum of finite values may overflow; this costs six times as much
+            least, most = torch.aminmax(tensor)  # of finite values a sum may overflow; this costs 2 to 6 times as much
             if not (torch.isfinite(least) and torch.isfinite(most)):
                 raise NotFinite(f"the averaged model is not finite: tensor {shown(name)}; lower the server's rate")

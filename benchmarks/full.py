@@ -44,12 +44,12 @@ def beside_others(name: str, minutes: float, *sizes: str) -> Part:
 
 
 PARTS = (
-    rounds("rounds", 1.5, "fp32", "1 kB", "1 MB", "10 MB"),
-    beside_others("others-100", 7.5, "100 MB"),
+    rounds("rounds", 2.5, "fp32", "1 kB", "1 MB", "10 MB"),
+    beside_others("others-100", 10, "100 MB"),
     Part("fold", 1, "fold", ("--counts", "10")),
     Part("step", 3.5, "gradient_step"),
     Part("control", 3, "control_path", ("--clients", "10", "100", "1000")),
-    rounds("rounds-bf16", 3, "bf16", "1 kB", "1 MB", "10 MB", "100 MB"),
+    rounds("rounds-bf16", 4.5, "bf16", "1 kB", "1 MB", "10 MB", "100 MB"),
     Part("control-10000", 3.5, "control_path", ("--clients", "10000")),
     Part("virtual", 5.5, "virtual_clients"),
     Part("memory", 2.5, "fold_memory", ("--save",)),
@@ -58,7 +58,7 @@ PARTS = (
     rounds("rounds-400", 6, "fp32", "400 MB"),
     beside_others("others-1", 4.5, "1 MB"),
     rounds("rounds-400-bf16", 4, "bf16", "400 MB"),
-    beside_others("others", 7, "1 kB", "10 MB"),
+    beside_others("others", 9, "1 kB", "10 MB"),
 )
 
 

@@ -1,7 +1,7 @@
 """Ours and its floor in courses that take turns: what memory and disk cost changes from minute to minute.
 
-The first course in a store that has just begun is cheaper than those after it, whoever runs it (420 ms of a core of
-MinIO's for a round of 10 x 10 MB, then 540 to 630): it is one of the floor's, and does not count.
+Courses of one rig cost MinIO 421, 542, 603, 627, 574, 466 and 400 ms of a core for a round of 10 x 10 MB, whoever ran
+them. The first is one of the floor's and does not count, so that neither side has it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ def in_turns(
     ours: Course, others: list[Course], *, rounds: int, turns: int = TURNS
 ) -> tuple[list[dict[str, Any]], list[list[dict[str, Any]]]]:
     """Run each so often, one after the other; what ours found, and what each of the others did.
+
+    The first of the others runs once before that, for nothing.
 
     Args:
         rounds: of each in all, as good as divided among its turns.
