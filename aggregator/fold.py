@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..storage.files import OpenFile, reading
 from ..storage.rules import BESIDE
 from ..storage.tensors import DTYPES, FLOATING, Header, TensorSpec, read_header
 from ..storage.torch_tensors import TORCH_DTYPES, bytes_of
+from . import kernel
 from .layout import Layout
+from .passes import add_blocks, one_pass, read_from
 from .pieces import items_of
-from .runs import BLOCK_ITEMS, Run, Sum, continues, reads, window_items, windows
+from .runs import BLOCK_ITEMS, Run, Sum, continues, window_items, windows
 from .small import Small
 from .threads import everywhere
 
-GROUP_MAX = 8  # updates of one pass
+GROUP_MAX = kernel.UPDATES_MAX  # of one pass
 SMALL_ITEMS = 1 << 14  # so few are added sooner than other threads are told of them
 
 Tensors = dict[str, torch.Tensor]
@@ -47,39 +47,18 @@ def fold(
 
     Order is part of the result (float addition does not associate): pass client order. For k updates in
     all, the error of an element is at most k eps / (1 - k eps) sum |w_i u_i| (Higham 2002, 4.2), eps 2^-24
-    for a float32 total. All that happens to a block of `total` happens while it is in cache: several updates
-    in one pass, clearing it before and dividing it after. Smaller blocks gain nothing, not even without
-    Python's share of each call (by TorchScript, on 2 cores): what is left is reading the updates.
+    for a float32 total. Where `kernel.load` was called, one loop reads them all. Else all that happens to a
+    block of `total` happens while it is in cache: several updates in one pass, clearing it before and dividing
+    it after; smaller blocks gain nothing, not even without Python's share of each call. The bits are the same.
     """
+    dtypes = {update.dtype for update in updates}
+    if len(dtypes) == 1 and len(updates) <= GROUP_MAX and kernel.takes(total.dtype, *dtypes):
+        kernel.add(total, updates, weights, clear=clear, divisor=divisor)
+        return
     # Where no block is gone over twice, smaller ones would only cost more turns at Python's lock.
     size = BLOCK_ITEMS if len(updates) > 1 or clear or divisor is not None else max(1, len(total))
     parts = [torch.split(update, size) for update in updates]
-    _fold_blocks(total, size, lambda one, number: parts[one][number], weights, clear=clear, divisor=divisor)
-
-
-def _fold_blocks(
-    total: torch.Tensor,
-    size: int,
-    part: Callable[[int, int], torch.Tensor],
-    weights: Sequence[float],
-    *,
-    clear: bool,
-    divisor: float | None,
-) -> None:
-    """As `fold`; `part(one, number)` gives the items of an update that go to this block, used before the next is."""
-    scratch: torch.Tensor | None = None
-    for number, block in enumerate(torch.split(total, size)):
-        if clear:
-            block.zero_()
-        for one, weight in enumerate(weights):
-            same = part(one, number)
-            if same.dtype != total.dtype:
-                # add_ of two dtypes converts item by item: 8 times slower than a copy that converts, then an add
-                scratch = torch.empty_like(block) if scratch is None else scratch
-                same = scratch[: len(same)].copy_(same)
-            block.add_(same, alpha=weight)
-        if divisor is not None:
-            block.div_(divisor)
+    add_blocks(total, size, lambda one, number: parts[one][number], weights, clear=clear, divisor=divisor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +88,8 @@ class Fold:
             total = (dtype, spec.name.startswith(BESIDE))
             self._places[spec.name] = (spec, total, sizes.get(total, 0))
             sizes[total] = sizes.get(total, 0) + items_of(spec)
+        if max(sizes.values(), default=0) >= kernel.ITEMS_MIN:
+            kernel.load()
         # Not cleared here, nor by `reset`: the first updates do it, block by block.
         self._totals = {total: torch.empty(size, dtype=total[0]) for total, size in sizes.items()}
         self._weights = dict.fromkeys(sizes, 0.0)
@@ -200,16 +181,12 @@ class Fold:
             for update in group:
                 self._weights[key] += _counts(update, key)
 
-        with ExitStack() as stack:
-            files = [stack.enter_context(_reading(update.source)) for update in group]
+        with one_pass([update.source for update in group], headers, runs) as add:
 
             def window(run: Run) -> None:
                 weights = [_counts(update, run.total) for update in group]
-                places = [header.data_start + run.start for header in headers]
                 total = self._totals[run.total][run.at : run.at + run.items]
-                read = reads(files, places, run, BLOCK_ITEMS)
-                divisor = self._weights[run.total] if last else None
-                _fold_blocks(total, BLOCK_ITEMS, read, weights, clear=clear, divisor=divisor)
+                add(run, total, weights, clear=clear, divisor=self._weights[run.total] if last else None)
 
             parts = [part for run in runs for part in windows(run)]
             if sum(run.items for run in runs) > SMALL_ITEMS:
@@ -250,15 +227,11 @@ def header_of(source: Path | Small) -> Header:
     return source.header if isinstance(source, Small) else read_header(source)
 
 
-def _reading(source: Path | Small) -> AbstractContextManager[OpenFile | Small]:
-    return nullcontext(source) if isinstance(source, Small) else reading(source)
-
-
 def _integers(source: Path | Small, header: Header) -> Tensors:
     whole = [spec for spec in header.tensors.values() if spec.dtype not in FLOATING]
     found = {spec.name: torch.empty(spec.shape, dtype=TORCH_DTYPES[spec.dtype]) for spec in whole}
     if whole:
-        with _reading(source) as file:
+        with read_from(source) as file:
             for spec in whole:
                 file.read_into(bytes_of(found[spec.name]), header.data_start + spec.start)
     return found

@@ -13,6 +13,7 @@ import folded
 import numpy as np
 import torch
 
+from warren.aggregator import kernel
 from warren.aggregator.fold import fold
 from warren.aggregator.runs import window_items
 from warren.aggregator.threads import everywhere
@@ -41,4 +42,5 @@ def average(given: list[folded.Update], examples: Sequence[int]) -> list[np.ndar
     return [total.numpy() for total in TOTALS]
 
 
+kernel.load()  # as `Fold` does for such a model
 folded.run(average)
