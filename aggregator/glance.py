@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..storage.errors import StorageError
 from .events import ControlState
 from .patience import Patience
-from .ports import House
+from .ports import Begun, House
 from .record import Record
 
 
@@ -18,7 +16,7 @@ class Glance:
         self._house = house
         self._record = record
         self._patiently = patiently
-        self._begun: Callable[[], ControlState] | None = None
+        self._begun: Begun[ControlState] | None = None
 
     def begin(self) -> None:
         """Something follows that takes time, and then a decision: look meanwhile."""

@@ -46,6 +46,7 @@ class Hearing:
         self._epoch = hold.epoch
         self._deaf = False
         self._busy = False  # the last wait brought something
+        self._nudged = False  # to look at the control documents
 
     def listen(
         self, receipts: Receipts, deadline: float | None, evaluated: Callable[[Completion], None]
@@ -72,13 +73,13 @@ class Hearing:
             return []
         self._busy = bool(items)
         self._trim_some(items)
-        due = now - self._control_at >= CONTROL_SECONDS
-        nudged = due or any(item.source == "control" for item in items)
-        self._control_at = now if nudged else self._control_at
-        controlled = [Controlled(self._control())] if nudged else []
+        self._nudged = now - self._control_at >= CONTROL_SECONDS
         disturbances = self._disturbances()
         # Answers come first: a look that a disturbance asks for tells none a second time, and may close the round.
-        return [*self._read(items, receipts, evaluated), *disturbances, *controlled, Ticked()]
+        answers = self._read(items, receipts, evaluated)
+        self._control_at = now if self._nudged else self._control_at
+        controlled = [Controlled(self._control())] if self._nudged else []
+        return [*answers, *disturbances, *controlled, Ticked()]
 
     def trim(self) -> None:
         """What was read is committed: forget it when there is time, or much of it. Late or lost, this does no harm."""
@@ -109,10 +110,43 @@ class Hearing:
         return events
 
     def _read(self, items: list[NewsItem], receipts: Receipts, evaluated: Callable[[Completion], None]) -> list[Event]:
-        claims: list[Claim] = []
         answers: list[Answer] = []
+        left = receipts.outstanding
+
+        def claimed(items: list[NewsItem]) -> list[Claim]:
+            nonlocal left
+            claims = self._claims(items, receipts, evaluated, answers)
+            left -= len(claims)
+            if claims and left <= 0:
+                self._glance.begin()  # these may be the last, and before the freeze the control is looked at
+            return claims
+
+        few = left <= GATHER_CLIENTS  # else news comes in so often that it is better read by the heap
+        answers += receipts.receive(claimed(items), (lambda seconds: claimed(self._more(seconds))) if few else None)
+        return [Answers(tuple(answers))] if answers else []
+
+    def _more(self, seconds: float) -> list[NewsItem]:
+        """News that comes while updates are examined. Where there is none to be had, `listen` will say so."""
+        try:
+            items = self._house.news.read(self._spec.job, self._spec.sources, self._after, seconds)
+        except (BrokerError, StorageError):
+            self._stop.wait(seconds)
+            return []
+        self._read_since += len(items)
+        return items
+
+    def _claims(
+        self,
+        items: list[NewsItem],
+        receipts: Receipts,
+        evaluated: Callable[[Completion], None],
+        answers: list[Answer],
+    ) -> list[Claim]:
+        """The updates that are told of; what else clients answer is added to the answers."""
+        claims: list[Claim] = []
         for item in items:
             self._after[item.source] = item.id
+            self._nudged |= item.source == "control"
             told = None if item.source == "control" else self._completion(item)
             if told is None:
                 continue
@@ -124,10 +158,7 @@ class Hearing:
                 else:
                     why = str(told.failure or told.outcome)
                     answers.append(Answer(told.client, _outcome(told), told.attempt, why, round=told.round))
-        if claims and receipts.outstanding <= len(claims):
-            self._glance.begin()  # these may be the last, and before the freeze the control is looked at
-        answers += receipts.receive(claims)
-        return [Answers(tuple(answers))] if answers else []
+        return claims
 
     def _completion(self, item: NewsItem) -> Completion | None:
         """The completion, if it can be read and its sender may speak for this client."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..storage.documents import Base, Manifest, Plan
 from ..storage.errors import StorageError
 from ..storage.job import JobSpec
@@ -12,7 +10,7 @@ from .balancing import next_shares
 from .glance import Glance
 from .patience import Patience
 from .plan import first_plan
-from .ports import House
+from .ports import Begun, House
 from .record import Record
 
 
@@ -31,7 +29,7 @@ class Planning:
         self._patiently = patiently
         self._glance = glance
         self._hears = rule_of(spec).hears
-        self._ahead: tuple[int, Callable[[], tuple[Plan, bool]]] | None = None
+        self._ahead: tuple[int, Begun[tuple[Plan, bool]]] | None = None
 
     def begin(self, manifest: Manifest) -> None:
         """Begin to write the plan of the round after this one, whose checkpoint is made and not written yet."""
@@ -71,7 +69,7 @@ class Planning:
         server = self._patiently(numbers.server, job, number - 1) if self._hears else None
         return self._patiently(numbers.base, job, number - 1), server
 
-    def _settled(self, first: Plan, begun: Callable[[], tuple[Plan, bool]] | None) -> tuple[Plan, bool]:
+    def _settled(self, first: Plan, begun: Begun[tuple[Plan, bool]] | None) -> tuple[Plan, bool]:
         if begun is not None:
             try:
                 return begun()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from ..broker.completions import NewsItem
 from ..broker.messages import Completion
@@ -102,24 +102,41 @@ class Stop(Protocol):
     def wait(self, timeout: float | None = None) -> bool: ...
 
 
-class Map(Protocol):
-    """Applies a function to several things, several at a time where that helps; results in order."""
-
-    def __call__(self, function: Callable[[Any], Any], things: Iterable[Any], /) -> Iterator[Any]: ...
-
-
 T = TypeVar("T")
+Out = TypeVar("Out", covariant=True)
+
+
+class Begun(Protocol[Out]):
+    """A call that was begun."""
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there, or nothing goes on before it is asked for."""
+        ...
+
+    def __call__(self) -> Out:
+        """Its result, once it has ended. Raises what it raised."""
+        ...
 
 
 class Begin(Protocol):
-    """Begins a call beside what its caller does next; what is returned waits for the end of it."""
+    """Begins a call beside what its caller does next."""
 
-    def __call__(self, call: Callable[[], T], /) -> Callable[[], T]: ...
+    def __call__(self, call: Callable[[], T], /) -> Begun[T]: ...
 
 
-def when_asked(call: Callable[[], T], /) -> Callable[[], T]:
+@dataclass(frozen=True, slots=True)
+class WhenAsked(Generic[T]):
     """Begins nothing: the call is made when its result is asked for."""
-    return call
+
+    call: Callable[[], T]
+
+    @property
+    def done(self) -> bool:
+        return True
+
+    def __call__(self) -> T:
+        return self.call()
 
 
 Draw = Callable[[JobSpec, Iterable[Manifest], Sequence[Evaluation]], Mapping[str, tuple[bytes, str]]]
@@ -139,7 +156,6 @@ class House:
     wall_clock: Callable[[], str]  # for people only: no decision reads it
     draw: Draw
     # ^ the derived files of a job: name -> (bytes, content type)
-    map: Map = map
     label: Callable[[JobSpec, Stage, int], None] = lambda spec, stage, round_number: None
     # ^ told that the model of a round got so far; returns at once and raises nothing
-    begin: Begin = when_asked
+    begin: Begin = WhenAsked

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from ..storage import keys
@@ -15,8 +17,13 @@ from ..storage.keys import UpdateName
 from ..storage.objects import ObjectInfo
 from .events import Answer
 from .patience import Patience
-from .ports import House, Map, UpdateRejected
+from .ports import Begin, Begun, House, UpdateRejected, WhenAsked
 from .small import SMALL_BYTES
+
+MORE_SECONDS = 0.01  # of one wait for news while an update is examined
+OBJECTS_MAX = 16  # in one `receive`: then what came of them counts before more are looked at
+
+Found = list[tuple[UpdateName, Entry | str]]
 
 
 class Claim(NamedTuple):
@@ -74,24 +81,44 @@ class Receipts:
         """Whether news of this client's part in that round is news of ours."""
         return round_number == self.round
 
-    def receive(self, claims: Iterable[Claim]) -> list[Answer]:
+    def receive(self, claims: Iterable[Claim], more: Callable[[float], Iterable[Claim]] | None = None) -> list[Answer]:
         """Examine the updates that are said to be there, each once.
+
+        Args:
+            claims: what is said.
+            more: waits so many seconds at most for further claims. Asked while others are still to come and one is
+                examined: who finishes just then waits for nobody.
 
         Returns:
             One answer for each attempt not known before, in the order given.
         """
-        fresh: dict[tuple[str, str], Claim] = {}
+        known: set[tuple[str, str]] = set()
+        under_way = deque(self._begin(claims, known, alone=more is None))
+        taken = len(under_way)
+        answers: list[Answer] = []
+        while under_way:
+            while more and not under_way[0].done and taken < OBJECTS_MAX and self.outstanding > len(known):
+                begun = self._begin(more(MORE_SECONDS), known, alone=False)
+                under_way.extend(begun)
+                taken += len(begun)
+            for name, found in under_way.popleft()():
+                self.patiently.check()
+                answers.append(self._note(name, found))
+                known.discard((name.client, name.attempt))
+        return answers
+
+    def _begin(self, claims: Iterable[Claim], known: set[tuple[str, str]], *, alone: bool) -> list[Begun[Found]]:
+        """Begin to examine those that are new, and add them to the known. Alone: nothing happens meanwhile."""
+        fresh: list[Claim] = []
         for claim in claims:
             attempt = (claim.name.client, claim.name.attempt)
-            if self._expected(claim.name) and attempt not in self._answers and claim.name.client not in self.entries:
-                fresh.setdefault(attempt, claim)
-        together = by_object(fresh.values())
-        answers = []
-        for found in self._several(together)(self._examine_each, together):
-            for answer in found:
-                self.patiently.check()
-                answers.append(self._note(*answer))
-        return answers
+            new = attempt not in self._answers and attempt not in known and claim.name.client not in self.entries
+            if new and self._expected(claim.name):
+                known.add(attempt)
+                fresh.append(claim)
+        together = by_object(fresh)
+        begin = self._way(together, alone=alone)
+        return [begin(partial(self._examine_each, some)) for some in together]
 
     def from_store(self) -> list[Answer]:
         """Examine what the store has for this round and was not announced: each update there is a completion."""
@@ -110,18 +137,18 @@ class Receipts:
         place = (self.spec.job, self.round, self.spec.source_of(name.client))
         return (name.job, name.round, name.source) == place and name.client in self._asked
 
-    def _several(self, together: Collection[list[Claim]]) -> Map:
+    def _way(self, together: Collection[list[Claim]], *, alone: bool) -> Begin:
         """How to examine these: one alone, or small ones near by, are read sooner than other threads are told."""
-        if len(together) == 1:
-            return map
+        if len(together) == 1 and (alone or next(iter(together))[0].size <= SMALL_BYTES):
+            return WhenAsked
         if any(claims[0].size > SMALL_BYTES for claims in together):
-            return self.house.map
+            return self.house.begin
         if self._near is None:
             with suppress(ObjectMissing):
                 self._near = self.patiently(self.house.store.local_path, keys.spec(self.spec.job)) is not None
-        return map if self._near else self.house.map
+        return WhenAsked if self._near else self.house.begin
 
-    def _examine_each(self, claims: list[Claim]) -> list[tuple[UpdateName, Entry | str]]:
+    def _examine_each(self, claims: list[Claim]) -> Found:
         return [self._examine(claim) for claim in claims]
 
     def _examine(self, claim: Claim) -> tuple[UpdateName, Entry | str]:

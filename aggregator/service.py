@@ -8,11 +8,12 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from .. import __version__
 from ..broker.ports import Broker
@@ -85,7 +86,6 @@ class Aggregator:
             nonce,
             _wall_clock,
             draw,
-            pool.map,
             self._labelling.told,
             beside(pool),
         )
@@ -185,11 +185,25 @@ def _numbers(store: ObjectStore, scratch: Path, memory_limit: int | None) -> Num
     return Averaging(store, scratch, memory_limit=memory_limit)
 
 
+@dataclass(frozen=True, slots=True)
+class InThread(Generic[T]):
+    """A call that was begun in a thread."""
+
+    future: Future[T]
+
+    @property
+    def done(self) -> bool:
+        return self.future.done()
+
+    def __call__(self) -> T:
+        return self.future.result()
+
+
 def beside(pool: ThreadPoolExecutor) -> Begin:
     """Calls begun in these threads."""
 
-    def begin(call: Callable[[], T], /) -> Callable[[], T]:
-        return pool.submit(call).result
+    def begin(call: Callable[[], T], /) -> InThread[T]:
+        return InThread(pool.submit(call))
 
     return begin
 

@@ -114,12 +114,17 @@ def measure(on: Rig, label: str, dtype: str) -> dict[str, Any]:
     size, count = SIZES[label], ROUNDS[label]
     about = report.machine()
     same: dict[str, Any] = {"size": size, "dtype": DTYPES[dtype], "clients": CLIENTS, "trainers": TRAINERS}
-    ours, (floors,) = in_turns(
-        lambda rounds: over_servers(on, job(size, DTYPES[dtype], CLIENTS, WARM_UP + rounds)),
-        [lambda rounds: floor.measure(on, **same, rounds=WARM_UP + rounds)],
-        rounds=count,
-        turns=turns_of(label),
-    )
+
+    def of_ours(rounds: int) -> dict[str, Any]:
+        on.empty_trash()
+        return over_servers(on, job(size, DTYPES[dtype], CLIENTS, WARM_UP + rounds))
+
+    def of_the_floor(rounds: int) -> dict[str, Any]:
+        on.empty_trash()
+        return floor.measure(on, **same, rounds=WARM_UP + rounds)
+
+    ours, (floors,) = in_turns(of_ours, [of_the_floor], rounds=count, turns=turns_of(label))
+    on.empty_trash()
     alone = embedded(job(size, DTYPES[dtype], CLIENTS, WARM_UP + count))
     row: dict[str, Any] = {
         "size": label,
@@ -140,15 +145,14 @@ def _megabytes(found: dict[str, Any]) -> float:
 
 
 def turns_of(label: str) -> int:
-    """Of the largest models one: no disk has room for more courses."""
+    """Of the largest models one: a round takes a quarter of a minute."""
     return 1 if label == "400 MB" else TURNS
 
 
 def fits(label: str) -> bool:
     """Whether the disk has room for a row. MinIO frees later what was deleted, and ends connections without room."""
-    turns = turns_of(label)
-    each = WARM_UP + -(-ROUNDS[label] // turns)
-    needed = SIZES[label] * (CLIENTS + 1) * ((turns + 1) * each + turns * (each + 1))  # ours has a round 0, too
+    each = WARM_UP + -(-ROUNDS[label] // turns_of(label))
+    needed = SIZES[label] * (CLIENTS + 1) * (each + 1)  # of one course: ours has a round 0, too
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < needed:
         print(f"{label} left out: it needs {needed / 1e9:.0f} GB of disk, {free / 1e9:.0f} are free", flush=True)

@@ -61,13 +61,13 @@ class Requests:
         self.address = address
         self.retry_seconds = retry_seconds
         self._credentials = Credentials(address.access_key, address.secret_key)
-        tls: Any = address.tls()
-        self.pool = urllib3.PoolManager(
-            num_pools=2,
+        tls = address.tls()
+        self.pool = urllib3.connection_from_url(  # all goes to one server: no pool has to be found for each request
+            address.root,
             maxsize=CONNECTIONS_KEPT,
             retries=False,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS),
-            ssl_context=tls,
+            **({} if tls is None else {"ssl_context": tls}),
         )
 
     def patience(self) -> Patience:
@@ -96,11 +96,12 @@ class Requests:
         try:
             response = self.pool.urlopen(
                 method,
-                url,
+                url.removeprefix(self.address.root),
                 body=body,
                 headers=sent,
                 preload_content=False,
                 redirect=False,
+                assert_same_host=False,
                 decode_content=False,
             )
         except (HTTPError, OSError, http.client.HTTPException) as error:
@@ -192,4 +193,4 @@ class Requests:
         return answer_error(self.address, what, response.status, code, message)
 
     def close(self) -> None:
-        self.pool.clear()
+        self.pool.close()

@@ -8,13 +8,13 @@ import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
+from simulation.begins import BEGINS
 from simulation.beside import Beside
 from simulation.checks import ENDS, Checks
 from simulation.ending import check_end
@@ -32,13 +32,12 @@ from simulation.watching import Watching
 from simulation.world import World
 
 from warren.aggregator import collecting, dead_letters, finding
-from warren.aggregator.ports import House, when_asked
+from warren.aggregator.ports import House
 from warren.aggregator.service import Crew
 from warren.broker.messages import Submission, encode
 from warren.broker.ports import Outgoing
 from warren.broker.topology import SUBMISSIONS
 from warren.storage import keys
-from warren.storage.errors import StorageError
 from warren.storage.job import write_spec
 from warren.trainer.bundle import Pace
 from warren.trainer.worker import Worker
@@ -53,9 +52,6 @@ finding.TAKE_SECONDS = 4.0
 finding.LIST_SECONDS = 20.0
 dead_letters.TAKE_SECONDS = 5.0
 collecting.WAIT_SECONDS = 3.0
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +153,8 @@ class Stage:
     def _start_aggregator(self, number: int) -> None:
         process = self.kernel.process(f"agg{number}")
         store = StorePort(self.objects, process)
-        nonce = f"n{number}-{next(self._lives)}"
+        life = next(self._lives)
+        nonce = f"n{number}-{life}"
         house = House(
             store,
             BrokerPort(self.exchange, process),
@@ -168,7 +165,7 @@ class Stage:
             nonce,
             lambda: "",
             _draw_nothing,
-            begin=at_once if number % 2 else when_asked,
+            begin=BEGINS[life % len(BEGINS)],
         )
 
         def spawn(name: str, work: object) -> None:
@@ -273,20 +270,6 @@ def _folder() -> Path:
 def _draw_nothing(spec: object, manifests: Iterable[object], evaluations: object) -> dict[str, tuple[bytes, str]]:
     all(manifests)  # read as they would be
     return {}
-
-
-def at_once(call: Callable[[], T], /) -> Callable[[], T]:
-    """Begins a call as early as it may be: what it finds is as old as can be when it is used."""
-    try:
-        found = call()
-    except StorageError as error:
-        failure = error
-
-        def fail() -> T:
-            raise failure
-
-        return fail
-    return lambda: found
 
 
 @cache

@@ -14,7 +14,7 @@ import pytest
 from warren.aggregator.events import Round, Rules
 from warren.aggregator.glance import Glance
 from warren.aggregator.patience import Patience
-from warren.aggregator.ports import when_asked
+from warren.aggregator.ports import WhenAsked
 from warren.aggregator.record import Record
 from warren.aggregator.service import beside
 from warren.aggregator.telling import TELL_SECONDS, Telling
@@ -37,7 +37,7 @@ def record(tmp_path: Path) -> Record:
     return Record(FolderStore(tmp_path), JOB)
 
 
-def a_glance(record: Record, begin: Any = when_asked) -> Glance:
+def a_glance(record: Record, begin: Any = WhenAsked) -> Glance:
     return Glance(SimpleNamespace(begin=begin), record, patience())  # type: ignore[arg-type]
 
 
