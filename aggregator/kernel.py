@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import mmap
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,6 +42,7 @@ def load() -> None:
     if _loaded:
         return
     try:
+        _may_run_what_it_writes()
         _loaded = _agrees()
     except Exception as error:  # whatever a compiler may meet on some machine: nothing depends on it
         log.warning("updates are added by torch's loops, which are slower: %s", error)
@@ -78,6 +80,11 @@ def add(
         loop = _compiled(updates[0].dtype, count, clear, divisor is not None)
         pairs = [value for pair in zip(map(torch.Tensor.data_ptr, updates), weights, strict=True) for value in pair]
         loop(total.data_ptr(), items, 1.0 if divisor is None else divisor, *pairs)
+
+
+def _may_run_what_it_writes() -> None:
+    """Raises OSError where the system forbids it (SELinux, systemd's MemoryDenyWriteExecute): LLVM would abort."""
+    mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
 
 
 def _agrees() -> bool:

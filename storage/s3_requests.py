@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
@@ -97,7 +96,7 @@ class Requests:
             response = self.pool.urlopen(
                 method,
                 url.removeprefix(self.address.root),
-                body=body,
+                body=body,  # type: ignore[arg-type]  # memory is as good as bytes
                 headers=sent,
                 preload_content=False,
                 redirect=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,35 @@ def test_without_llvm_torch_adds(monkeypatch: pytest.MonkeyPatch, caplog: pytest
     kernel.load()
     assert not kernel.takes(torch.float32, torch.float32)
     assert "torch's loops" in caplog.text
+
+
+def test_where_no_code_may_be_made_torch_adds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(kernel, "_loaded", False)
+    monkeypatch.setattr(kernel.mmap, "mmap", refused)
+    kernel.load()
+    assert not kernel.takes(torch.float32, torch.float32)
+    assert "Permission denied" in caplog.text
+
+
+def test_a_hardened_process_lives_on() -> None:
+    """As under systemd's MemoryDenyWriteExecute, where LLVM would end it."""
+    code = (
+        "import ctypes, sys\n"
+        "if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(77)\n"  # PR_SET_MDWE, Linux 6.3
+        "from warren.aggregator import kernel\n"
+        "kernel.load()\n"
+        "sys.exit(kernel._loaded)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip("this kernel has no PR_SET_MDWE")
+    assert done.returncode == 0, done.stderr
+    assert "torch's loops" in done.stderr
 
 
 def test_a_loop_that_rounds_otherwise_is_not_used(
