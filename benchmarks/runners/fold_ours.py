@@ -26,7 +26,7 @@ def average(given: list[folded.Update], examples: Sequence[int]) -> list[np.ndar
     if not TOTALS:
         TOTALS.extend(torch.empty(len(layer)) for layer in given[0])
     updates = [[torch.from_numpy(layer) for layer in update] for update in given]
-    step = window_items(len(TOTALS[0]), 4)
+    step = window_items(sum(map(len, TOTALS)), 4)  # the layers of a file are one run
     windows = [(layer, start) for layer in range(len(TOTALS)) for start in range(0, len(TOTALS[layer]), step)]
     weights = [float(number) for number in examples]
 
