@@ -11,7 +11,7 @@ from ..storage.tensors import DTYPES, TensorSpec
 from .threads import cores
 
 BLOCK_ITEMS = 1 << 18  # 1 MiB of the total: stays in cache while several updates pass over it
-WINDOW_BYTES = 16 << 20  # of each update, at most: what one thread takes on at a time; of 2.5 MiB ones a pass took 10 % longer
+WINDOW_BYTES = 16 << 20  # of each update, at most: what one thread takes on at a time
 WINDOWS_EACH = 2  # of a run for each thread, at least: none waits long for the last one
 
 Sum = tuple[torch.dtype, bool]  # what adds up as one: its dtype, and whether every update counts alike
