@@ -15,8 +15,9 @@ from ..storage.rules import BESIDE
 from ..storage.tensors import DTYPES, FLOATING, Header, TensorSpec, read_header
 from ..storage.torch_tensors import TORCH_DTYPES, bytes_of
 from . import kernel
+from .blocks import add_blocks
 from .layout import Layout
-from .passes import add_blocks, one_pass, read_from
+from .passes import one_pass, read_from
 from .pieces import items_of
 from .runs import BLOCK_ITEMS, Run, Sum, continues, window_items, windows
 from .small import Small

@@ -13,14 +13,15 @@ import logging
 import mmap
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
-UPDATES_MAX = 8  # read at a time: more than a core follows without losing track of one
-ITEMS_MIN = 1 << 23  # of a sum: LLVM takes 80 MiB of memory, so it is not there for less than 32
+from .blocks import add_blocks
 
-Kernel = Callable[[torch.Tensor, Sequence[torch.Tensor], Sequence[float], float], None]
+UPDATES_MAX = 8  # read at a time
+ITEMS_MIN = 1 << 23  # of a sum: LLVM takes 80 MiB of memory, so it is not there for less than 32
 
 _WIDENED = {  # how an item is read as a float: {k} is its update's number
     torch.float32: ("float", "%x{k} = load float, ptr %p{k}, align 1"),
@@ -30,7 +31,7 @@ _WIDENED = {  # how an item is read as a float: {k} is its update's number
         "  %b{k} = shl i32 %z{k}, 16\n  %x{k} = bitcast i32 %b{k} to float",
     ),
 }
-_loaded = False
+_loaded: bool | None = None  # None: not tried yet
 _lock = threading.Lock()  # over LLVM's global state
 
 log = logging.getLogger("warren.aggregator")
@@ -39,12 +40,13 @@ log = logging.getLogger("warren.aggregator")
 def load() -> None:
     """Make `add` of use, in this process. Without LLVM, or where its bits are not torch's, torch adds: same bytes."""
     global _loaded
-    if _loaded:
+    if _loaded is not None:
         return
     try:
         _may_run_what_it_writes()
         _loaded = _agrees()
     except Exception as error:  # whatever a compiler may meet on some machine: nothing depends on it
+        _loaded = False
         log.warning("updates are added by torch's loops, which are slower: %s", error)
     else:
         if not _loaded:
@@ -53,7 +55,7 @@ def load() -> None:
 
 def takes(total: torch.dtype, update: torch.dtype) -> bool:
     """Whether `add` is of use for these: `load` was called and did well, and there is a loop for them."""
-    return _loaded and total == torch.float32 and update in _WIDENED
+    return bool(_loaded) and total == torch.float32 and update in _WIDENED
 
 
 def add(
@@ -94,15 +96,16 @@ def _agrees() -> bool:
         updates = [torch.randn(203, generator=chance).to(dtype) for _ in range(UPDATES_MAX)]
         weights = [3.7 * number + 0.1 for number in range(1, UPDATES_MAX + 1)]
         for clear, divisor in ((True, None), (False, None), (False, 11.3)):
-            ours, theirs = torch.full((203,), 0.3), torch.full((203,), 0.0 if clear else 0.3)
+            ours, theirs = torch.full((203,), 0.3), torch.full((203,), 0.3)
             add(ours, updates, weights, clear=clear, divisor=divisor)
-            for update, weight in zip(updates, weights, strict=True):
-                theirs.add_(update.float(), alpha=weight)
-            if divisor is not None:
-                theirs.div_(divisor)
+            add_blocks(theirs, 203, partial(_one_of, updates), weights, clear=clear, divisor=divisor)
             if not torch.equal(ours, theirs):
                 return False
     return True
+
+
+def _one_of(updates: Sequence[torch.Tensor], one: int, _: int) -> torch.Tensor:
+    return updates[one]
 
 
 @functools.cache

@@ -118,6 +118,10 @@ class Begun(Protocol[Out]):
         """Its result, once it has ended. Raises what it raised."""
         ...
 
+    def drop(self) -> None:
+        """Nobody asks for its result any more: what goes on may end, what did not begin need not."""
+        ...
+
 
 class Begin(Protocol):
     """Begins a call beside what its caller does next."""
@@ -137,6 +141,9 @@ class WhenAsked(Generic[T]):
 
     def __call__(self) -> T:
         return self.call()
+
+    def drop(self) -> None:
+        pass
 
 
 Draw = Callable[[JobSpec, Iterable[Manifest], Sequence[Evaluation]], Mapping[str, tuple[bytes, str]]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -96,15 +96,19 @@ class Receipts:
         under_way = deque(self._begin(claims, known, alone=more is None))
         taken = len(under_way)
         answers: list[Answer] = []
-        while under_way:
-            while more and not under_way[0].done and taken < OBJECTS_MAX and self.outstanding > len(known):
-                begun = self._begin(more(MORE_SECONDS), known, alone=False)
-                under_way.extend(begun)
-                taken += len(begun)
-            for name, found in under_way.popleft()():
-                self.patiently.check()
-                answers.append(self._note(name, found))
-                known.discard((name.client, name.attempt))
+        try:
+            while under_way:
+                while more and not under_way[0].done and taken < OBJECTS_MAX and self.outstanding > len(known):
+                    begun = self._begin(more(MORE_SECONDS), known, alone=False)
+                    under_way.extend(begun)
+                    taken += len(begun)
+                for name, found in under_way.popleft()():
+                    self.patiently.check()
+                    answers.append(self._note(name, found))
+                    known.discard((name.client, name.attempt))
+        finally:
+            for left in under_way:  # the leader goes: others need these threads
+                left.drop()
         return answers
 
     def _begin(self, claims: Iterable[Claim], known: set[tuple[str, str]], *, alone: bool) -> list[Begun[Found]]:
@@ -137,9 +141,9 @@ class Receipts:
         place = (self.spec.job, self.round, self.spec.source_of(name.client))
         return (name.job, name.round, name.source) == place and name.client in self._asked
 
-    def _way(self, together: Collection[list[Claim]], *, alone: bool) -> Begin:
+    def _way(self, together: Sequence[list[Claim]], *, alone: bool) -> Begin:
         """How to examine these: one alone, or small ones near by, are read sooner than other threads are told."""
-        if len(together) == 1 and (alone or next(iter(together))[0].size <= SMALL_BYTES):
+        if len(together) == 1 and (alone or together[0][0].size <= SMALL_BYTES):
             return WhenAsked
         if any(claims[0].size > SMALL_BYTES for claims in together):
             return self.house.begin

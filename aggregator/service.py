@@ -198,6 +198,9 @@ class InThread(Generic[T]):
     def __call__(self) -> T:
         return self.future.result()
 
+    def drop(self) -> None:
+        self.future.cancel()
+
 
 def beside(pool: ThreadPoolExecutor) -> Begin:
     """Calls begun in these threads."""

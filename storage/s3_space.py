@@ -31,7 +31,7 @@ def minio_space(requests: Requests) -> Space | None:
     try:
         response = requests.pool.request(
             "GET",
-            f"{address.root}{PATH}",
+            PATH,
             headers={"authorization": f"Bearer {token}"},
             timeout=urllib3.Timeout(total=ANSWER_SECONDS_MAX),
             redirect=False,

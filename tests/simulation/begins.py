@@ -41,5 +41,8 @@ class InAWhile(Generic[T]):
     def __call__(self) -> T:
         return self.call()
 
+    def drop(self) -> None:
+        pass
+
 
 BEGINS: tuple[Begin, ...] = (WhenAsked, at_once, InAWhile)  # of one aggregator's life each

@@ -89,10 +89,10 @@ def deduplication() -> Sequence[Patch]:
             attempts.setdefault(id(self), []).append(found)
         return note(self, name, found)
 
-    def receive(self: Receipts, claims: Any) -> Any:
+    def receive(self: Receipts, claims: Any, more: Any = None) -> Any:
         known, self.entries = self.entries, {}
         try:
-            return received(self, claims)
+            return received(self, claims, more)
         finally:
             self.entries = {**self.entries, **known}
 

@@ -26,7 +26,7 @@ DTYPES = [torch.float32, torch.bfloat16]
 
 @pytest.fixture(autouse=True)
 def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_loaded", False)
+    monkeypatch.setattr(kernel, "_loaded", None)
     kernel.load()
     assert kernel.takes(torch.float32, torch.bfloat16)
 
@@ -77,7 +77,7 @@ def test_there_is_no_loop_for_other_dtypes() -> None:
 
 
 def test_without_llvm_torch_adds(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(kernel, "_loaded", False)
+    monkeypatch.setattr(kernel, "_loaded", None)
     monkeypatch.setitem(sys.modules, "llvmlite.binding", None)
     kernel._compiled.cache_clear()
     kernel.load()
@@ -91,7 +91,7 @@ def test_where_no_code_may_be_made_torch_adds(
     def refused(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(kernel, "_loaded", False)
+    monkeypatch.setattr(kernel, "_loaded", None)
     monkeypatch.setattr(kernel.mmap, "mmap", refused)
     kernel.load()
     assert not kernel.takes(torch.float32, torch.float32)
@@ -123,7 +123,7 @@ def test_a_loop_that_rounds_otherwise_is_not_used(
         product = r"%inverse = fdiv float 1.0, %divisor\n  %average = fmul float \1, %inverse"
         return re.sub(r"%average = fdiv float (\S+), %divisor", product, source(*form))
 
-    monkeypatch.setattr(kernel, "_loaded", False)
+    monkeypatch.setattr(kernel, "_loaded", None)
     monkeypatch.setattr(kernel, "_source", by_the_inverse)
     kernel._compiled.cache_clear()
     kernel.load()
@@ -154,7 +154,7 @@ def test_files_fold_to_the_bits_of_torch(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_only_a_large_sum_loads_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_loaded", False)
+    monkeypatch.setattr(kernel, "_loaded", None)
     files(tmp_path, 1, 1000, torch.float32)
     layout = read_layout(read_header(tmp_path / "0"), checkpoint=False)
     Fold(layout)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from made.committed import spec_of
 
 from warren.aggregator.events import Answer, Answers
 from warren.aggregator.hearing import Hearing
@@ -19,7 +20,7 @@ from warren.aggregator.service import beside
 from warren.broker.completions import NewsItem
 from warren.broker.errors import BrokerUnavailable
 from warren.broker.messages import Completion, encode
-from warren.storage.job import JobSpec, make_spec
+from warren.storage.job import JobSpec
 from warren.storage.keys import UpdateName
 
 LARGE = 1 << 20
@@ -64,13 +65,9 @@ class Numbers:
         self.offered.append(entry.client)
 
 
-def spec_of(count: int) -> JobSpec:
-    return make_spec({"job": "j", "task": {"name": "t", "file": "t.py", "digest": "0" * 64}, "clients": count})
-
-
 @contextmanager
 def receipts(count: int, numbers: Numbers) -> Iterator[Receipts]:
-    spec = spec_of(count)
+    spec = spec_of("j", 1, clients=count)
     with ThreadPoolExecutor(4) as pool:
         house: Any = SimpleNamespace(
             numbers=numbers, begin=beside(pool), store=SimpleNamespace(local_path=lambda _: None)
@@ -154,6 +151,22 @@ def test_one_that_is_rejected_leaves_the_others_alone(size: int) -> None:
         answers = made.receive([claim(f"c{n:03}", size=size) for n in range(3)], lambda _: [])
     assert [answer.outcome for answer in answers] == ["valid", "rejected", "valid"]
     assert numbers.offered == ["c000", "c002"]
+
+
+def test_who_leaves_does_not_begin_what_waits() -> None:
+    numbers = Numbers()
+    numbers.hold("c000", "c001", "c002", "c003")
+
+    def leave(_: float) -> list[Claim]:
+        numbers.wait_for("c000", "c001", "c002", "c003")  # no thread is left
+        raise BrokerUnavailable("gone")
+
+    with receipts(8, numbers) as made:
+        with pytest.raises(BrokerUnavailable):
+            made.receive([claim(f"c00{n}") for n in range(6)], leave)
+        for let in numbers.let.values():
+            let.set()
+    assert sorted(numbers.begun) == ["c000", "c001", "c002", "c003"]
 
 
 class News:
