@@ -204,8 +204,9 @@ def rejected_attempts_are_set_aside() -> Sequence[Patch]:
 def updates_outlive_their_round() -> Sequence[Patch]:
     """The collector takes the updates of a round that is under way."""
 
-    def outdated(store: Any, spec: JobSpec, number: int | None) -> Iterator[str]:
-        yield from (info.key for info in store.list(keys.updates(spec.job, (number or 0) + 1)))
+    def outdated(store: Any, spec: JobSpec, *rounds: int | None) -> Iterator[str]:
+        for number in rounds:
+            yield from (info.key for info in store.list(keys.updates(spec.job, (number or 0) + 1)))
 
     return [(collecting, "outdated", outdated)]
 

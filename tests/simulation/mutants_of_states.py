@@ -60,7 +60,7 @@ def _without_states(examine: Any) -> Any:
 def states_outlive_their_rounds() -> Sequence[Patch]:
     """The collector takes whatever clients kept in a committed round."""
 
-    def outdated(store: Any, spec: JobSpec, number: int | None) -> Iterator[str]:
-        yield from (info.key for info in store.list(keys.client_states(spec.job)) if number)
+    def outdated(store: Any, spec: JobSpec, *rounds: int | None) -> Iterator[str]:
+        yield from (info.key for info in store.list(keys.client_states(spec.job)) if any(rounds))
 
     return [(collecting, "outdated", outdated)]
